@@ -1,0 +1,87 @@
+"""Loading a causal LM and its tokenizer: the shipped tiny LM, a folder, or a Hugging Face Hub ID."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cycle_utils.paths import TINY_LM
+
+TINY = "tiny"  # the shipped LM
+_PROBE = "def f(x):\n    if x:\n\treturn  [1, 2.5]\n\n  # two spaces\n    return 'a  b' !\n"
+
+
+def locate(model: str | Path) -> str:
+    """The folder or Hub ID that a model's name stands for.
+
+    Raises:
+        FileNotFoundError: a path that is not there, or a folder without ``config.json``.
+    """
+    if str(model) == TINY:
+        model = TINY_LM
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{folder} has no config.json: it is no model folder as save_pretrained writes it")
+        return str(folder.resolve())
+    name = str(model)
+    if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise FileNotFoundError(f"there is no model folder {name}; give an existing folder, a Hub ID or {TINY!r}")
+    return name
+
+
+def load_tokenizer(model: str | Path):
+    """The tokenizer, padding on the left, with a pad token, checked on indented code.
+
+    Raises:
+        ValueError: the tokenizer changes code in a round trip.
+        FileNotFoundError, OSError: as :func:`locate`; unknown to the Hub, or the Hub out of reach.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = _from(AutoTokenizer, model)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if decode(tokenizer, tokenizer(_PROBE, add_special_tokens=False)["input_ids"]) != _PROBE:
+        raise ValueError(
+            f"the tokenizer of {model} does not give indented code back unchanged, so copies could not be counted; "
+            "use its fast tokenizer of transformers 5 or another model"
+        )
+    return tokenizer
+
+
+def load_model(model: str | Path):
+    """The LM in float32 on the best device at hand, ready for inference.
+
+    float32 is asked for explicitly: transformers 5 would otherwise keep the checkpoint's own type, and
+    training CodeGen in its float16 diverges.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loaded = _from(AutoModelForCausalLM, model, dtype=torch.float32)
+    return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _from(auto, model: str | Path, **options):
+    place = locate(model)
+    try:
+        return auto.from_pretrained(place, **options)
+    except OSError as error:
+        if Path(place).is_dir():
+            raise OSError(f"the model folder {place} is damaged or not whole: {error}") from error
+        raise OSError(
+            f"no model {place!r}: it is no folder here, and the Hub does not know it or cannot be reached; "
+            f"check the spelling, log in for a gated model, or use the shipped one with model={TINY!r}"
+        ) from error
+
+
+def decode(tokenizer, ids) -> str:
+    """Text of token ids, exactly: no special tokens, no white-space clean-up (it would edit code)."""
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def context_length(model) -> int:
+    """The most tokens, prompt and completion together, that the model was built for."""
+    config = model.config
+    return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048

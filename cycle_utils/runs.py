@@ -1,0 +1,155 @@
+"""Runs: one folder for each configuration of a stage, reused when the same configuration comes again.
+
+A run is whole when its ``run.json`` is there, which is written last and lists every file with its digest.
+A run that was cut off has none: it is built again, and a training goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from cycle_utils.paths import PACKAGE, ROOT, runs_dir
+
+RECORD = "run.json"
+_PACKAGES = ("torch", "transformers", "datasets", "peft", "numpy", "pandas")
+log = logging.getLogger(__name__)
+
+
+class DamagedRun(RuntimeError):
+    """A finished run whose files are missing or changed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its key and what was recorded (config, seconds, environment, notes)."""
+
+    folder: Path
+    key: str
+    record: Mapping[str, Any]
+    reused: bool
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What the stage itself recorded: loss curve, counts, ..."""
+        return self.record["notes"]
+
+
+def config_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain JSON data, with the stage's name."""
+    return {"stage": type(config).__name__, **json.loads(json.dumps(asdict(config), default=str))}
+
+
+def key_of(config: Any) -> str:
+    """Name of a config's folder: its stage and a digest of everything that it sets."""
+    text = json.dumps(config_dict(config), sort_keys=True)
+    return f"{type(config).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) -> Run:
+    """The run of ``config``: the finished one if there is one, else made by ``make(folder)``.
+
+    Args:
+        make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
+        title: what is said to be built or reused.
+
+    Raises:
+        DamagedRun: a finished run lost a file or a file changed.
+    """
+    key = key_of(config)
+    folder = runs_dir() / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # two notebooks may want the same earlier stage at once
+        if (folder / RECORD).is_file():
+            print(f"{title}: reusing runs/{key}")
+            return Run(folder, key, _checked(folder), True)
+        print(f"{title}: building runs/{key}" + (" (going on with what a cut-off run left)" if folder.is_dir() else ""))
+        folder.mkdir(exist_ok=True)
+        begin = time.monotonic()
+        notes = make(folder)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        record = {
+            "key": key,
+            "config": config_dict(config),
+            "notes": notes,
+            "seconds": round(time.monotonic() - begin, 1),
+            "environment": environment(),
+            "files": {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()},
+        }
+        write_json(folder / RECORD, record)
+        return Run(folder, key, record, False)
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    advice = f"delete {folder} and run again"
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        files = record["files"]
+    except (ValueError, KeyError) as error:
+        raise DamagedRun(f"the record {folder / RECORD} cannot be read ({error}); {advice}") from error
+    for name, expected in files.items():
+        if not (folder / name).is_file():
+            raise DamagedRun(f"the finished run {folder.name} lost its file {name}; {advice}")
+        if digest(folder / name) != expected:
+            raise DamagedRun(f"the file {name} of the finished run {folder.name} was changed or damaged; {advice}")
+    if record["environment"]["source"] != source_hash():
+        log.info("run %s was made by another state of cycle_utils (%s)", folder.name, record["environment"]["commit"])
+    return record
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write whole or not at all."""
+    fresh = path.with_name(path.name + ".part")
+    fresh.write_text(json.dumps(data, indent=1, default=str))
+    os.replace(fresh, path)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_hash() -> str:
+    """Digest of the package's Python sources."""
+    sources = sorted(PACKAGE.rglob("*.py"))
+    text = b"".join(str(p.relative_to(PACKAGE)).encode() + p.read_bytes() for p in sources)
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+def commit() -> str:
+    """The repository's commit, with ``+`` when tracked files differ from it; ``unknown`` outside of one."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside its config: commit, sources, versions, machine."""
+    return {
+        "commit": commit(),
+        "source": source_hash(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        **{name: metadata.version(name) for name in _PACKAGES},
+    }

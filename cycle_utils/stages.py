@@ -1,0 +1,449 @@
+"""The method's stages, each a function from a config to a run, and the self-refine loop.
+
+    pretrain -> fine_tune -> distil -> refine_train        (runs: models and data)
+                                    `-> self_refine         (attempts: one row per program that was tried)
+
+A config names everything that a run depends on, earlier stages included, so asking for a late stage builds
+the missing ones before it. Running a config again returns the finished run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cycle_utils import tinylm
+from cycle_utils.benchmarks import load_problems
+from cycle_utils.execution import Judge, Verdict
+from cycle_utils.generation import Sampling, generate, room
+from cycle_utils.models import TINY, load_model, load_tokenizer
+from cycle_utils.problems import Problem
+from cycle_utils.prompts import one_time_prompt, refine_prompt, refine_target, shown_code, trim
+from cycle_utils.runs import Run, build
+from cycle_utils.tinyprograms import AMBIGUITY
+from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train
+
+TARGETS = ("bm25", "random")
+FEEDBACK_TESTS = ("all", "public")
+FIELDS = ("code", "feedback")  # what a refine prompt holds beside the description
+TEMPERATURES = (0.2, 0.6)  # of the first try and of refinement [artifact]
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """The tiny LM from random weights: ``steps`` batches of ``batch_size`` blocks of ``block`` tokens."""
+
+    shape: str = tinylm.SHAPE
+    block: int = 320
+    ambiguity: float = AMBIGUITY
+    train: TrainSettings = TrainSettings(
+        steps=4000, batch_size=16, learning_rate=3e-3, save_steps=250, group_by_length=False
+    )
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Stage 1(a): a pre-trained LM and the canonical solutions of a benchmark's training split."""
+
+    model: str = TINY
+    benchmark: str = "tinyprograms"
+    data: str | None = None
+    problems: int = 4000
+    ambiguity: float = AMBIGUITY
+    seed: int = 0
+    train: TrainSettings = TrainSettings(steps=250, learning_rate=1e-3)
+
+
+@dataclass(frozen=True)
+class Distil:
+    """Stage 1(b): the fine-tuned LM's own samples on its training problems, executed.
+
+    ``target`` is how a failure finds its right program: the canonical solution nearest by ``bm25``, or one
+    at ``random``.
+    """
+
+    fine_tune: FineTune = FineTune()
+    samples: int = 2
+    sampling: Sampling = Sampling(temperature=0.8)
+    target: str = "bm25"
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"unknown target {self.target!r}; choose one of {', '.join(TARGETS)}")
+
+
+@dataclass(frozen=True)
+class RefineTrain:
+    """Stage 2: from the fine-tuned LM, on own failures (share ``refine_share``) mixed with plain generation.
+
+    ``fields`` are what its refine prompts hold: leave one out for the ablations.
+    """
+
+    distil: Distil = Distil()
+    masking: Masking = Masking()
+    refine_share: float = 0.75
+    fields: tuple[str, ...] = FIELDS
+    train: TrainSettings = TrainSettings(steps=500, learning_rate=1e-3)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.refine_share <= 1:
+            raise ValueError(f"refine_share is {self.refine_share}; it is a share: give a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Stage 3: generate, execute, refine; and independent samples when ``rounds`` is 0.
+
+    Attributes:
+        model: a folder, a Hub ID or ``tiny``.
+        style: of the refine prompt, ``cycle`` or ``plain`` (for models that never saw the template).
+        temperatures: of the first try and of refinement.
+        fields: what refine prompts hold; leave one out to see what it was worth.
+        feedback_tests: ``all``, as the paper: feedback comes from the tests that score; ``public``: feedback
+            comes from public tests, and the hidden ones score.
+        stop_when_flat: stop after a round that mended nothing [paper]; otherwise all rounds are run.
+    """
+
+    model: str = TINY
+    benchmark: str = "tinyprograms"
+    data: str | None = None
+    split: str | None = None
+    limit: int | None = 300
+    ambiguity: float = AMBIGUITY
+    benchmark_seed: int = 0
+    rounds: int = 4
+    samples: int = 1
+    temperatures: tuple[float, float] = TEMPERATURES
+    style: str = "cycle"
+    fields: tuple[str, ...] = FIELDS
+    feedback_tests: str = "all"
+    sampling: Sampling = Sampling()
+    stop_when_flat: bool = False
+    seed: int = 0
+
+
+# --- stages ----------------------------------------------------------------------------------------------
+
+
+def pretrain(config: Pretrain, progress: bool = True) -> Run:
+    """Train the tokenizer and the tiny LM; the run's folder is a plain Hugging Face model folder."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        tokenizer = tinylm.train_tokenizer()
+        count = config.train.steps * config.train.batch_size
+        rows = tinylm.blocks(tokenizer, count, config.block, seed=1 + config.train.seed, ambiguity=config.ambiguity)
+        model = tinylm.new_model(config.shape, config.train.seed)
+        examples = [{"input_ids": ids} for ids in rows["input_ids"]]
+        losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), config.train, folder, progress)
+        _save(model, tokenizer, folder)
+        return {"losses": losses, "parameters": model.num_parameters(), "tokens": count * config.block}
+
+    return build(config, make, f"pre-training the {config.shape} LM")
+
+
+def fine_tune(config: FineTune, progress: bool = True) -> Run:
+    """Stage 1(a). Description in, canonical solution out, loss on the solution only."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        model, tokenizer = load_model(config.model), load_tokenizer(config.model)
+        rng = random.Random(f"fine-tune/{config.seed}")
+        problems = _training_problems(config)
+        examples = [_plain_example(tokenizer, p, rng.choice(p.canonical_solutions)) for p in problems]
+        settings = replace(config.train, seed=config.seed)
+        losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
+        _save(model, tokenizer, folder)
+        return {"losses": losses, "examples": len(examples)}
+
+    return build(config, make, "stage 1a, fine-tuning")
+
+
+def distil(config: Distil, progress: bool = True) -> Run:
+    """Stage 1(b). Leaves ``attempts.parquet`` (samples with verdicts) and ``examples.jsonl``.
+
+    An example is ``{"task_id", "kind": "plain" | "refine", "code", "feedback", "target"}``: a passing sample
+    teaches itself, a failing one the canonical solution that answers it.
+    """
+    tuned = fine_tune(config.fine_tune, progress)
+
+    def make(folder: Path) -> dict[str, Any]:
+        model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
+        problems = _training_problems(config.fine_tune)
+        attempts = self_refine(
+            model, problems, tokenizer=tokenizer, rounds=0, samples=config.samples, seed=config.fine_tune.seed,
+            temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling, progress=progress,
+        )  # fmt: skip
+        attempts.to_parquet(folder / "attempts.parquet")
+        examples = distilled_examples(problems, attempts, config.target, config.fine_tune.seed)
+        (folder / "examples.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
+        kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
+        return {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds}
+
+    return build(config, make, "stage 1b, distilling own mistakes")
+
+
+def refine_train(config: RefineTrain, progress: bool = True) -> Run:
+    """Stage 2. Trains the fine-tuned LM to refine, with PGM and the mixture.
+
+    Raises:
+        ValueError: refinement data are wanted and the model made no mistakes.
+    """
+    data = distil(config.distil, progress)
+    tuned = fine_tune(config.distil.fine_tune, progress)
+
+    def make(folder: Path) -> dict[str, Any]:
+        model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
+        problems = {p.task_id: p for p in _training_problems(config.distil.fine_tune)}
+        settings = replace(config.train, seed=config.distil.fine_tune.seed)
+        rows = mixture(read_examples(data), list(problems.values()), config.refine_share, settings)
+        examples = [encode_example(tokenizer, problems[r["task_id"]], r, config.fields) for r in rows]
+        collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
+        losses = train(model, examples, collator, settings, folder, progress)
+        _save(model, tokenizer, folder)
+        return {"losses": losses, "examples": pd.Series([r["kind"] for r in rows]).value_counts().to_dict()}
+
+    return build(config, make, "stage 2, refine training")
+
+
+def loop(config: Loop, progress: bool = True) -> Run:
+    """Stage 3 on a benchmark. Leaves ``attempts.parquet``; read it with :func:`attempts_of`."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        problems = _loop_problems(config)
+        attempts = self_refine(
+            load_model(config.model), problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
+            samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
+            feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
+            stop_when_flat=config.stop_when_flat, progress=progress,
+        )  # fmt: skip
+        attempts.to_parquet(folder / "attempts.parquet")
+        return {"problems": len(problems), "attempts": len(attempts)}
+
+    what = f"{config.rounds} rounds" if config.rounds else f"{config.samples} independent samples"
+    return build(config, make, f"stage 3, {what} of {Path(config.model).name} on {config.benchmark}")
+
+
+def attempts_of(run: Run) -> pd.DataFrame:
+    """The attempts that a distil or loop run left."""
+    return pd.read_parquet(run.path("attempts.parquet"))
+
+
+# --- the loop --------------------------------------------------------------------------------------------
+
+
+def self_refine(
+    model, problems: Sequence[Problem], *, tokenizer=None, judge: Judge | None = None, rounds: int = 4,
+    samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
+    fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
+    stop_when_flat: bool = False, progress: bool = True,
+) -> pd.DataFrame:  # fmt: skip
+    """Generate, execute, refine: the paper's loop, every attempt kept.
+
+    Args:
+        model: a loaded LM, or a name, folder or ID to load.
+        samples: independent trajectories for each problem.
+        rounds: refinements at most; 0 for one-time generation only.
+
+    Returns:
+        one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
+        ``completion``, ``code`` (the program as a refine prompt shows it), ``status``, ``passed``,
+        ``done``, ``feedback`` and ``behaviour`` (a digest of what every test gave). A trajectory ends when it
+        is ``done``: when no test that may be shown fails.
+
+    Raises:
+        ValueError: an option outside its choices, or no problems.
+    """
+    _check_loop(problems, rounds, samples, fields, feedback_tests)
+    if isinstance(model, str | Path):
+        tokenizer = tokenizer or load_tokenizer(model)
+        model = load_model(model)
+    sampling = sampling or Sampling()
+    live = [(p, s, None) for p in problems for s in range(samples)]
+    rows: list[dict[str, Any]] = []
+    for round_ in range(rounds + 1):
+        prompts = [_next_prompt(model, tokenizer, p, last, style, fields, sampling) for p, _, last in live]
+        now = replace(sampling, temperature=temperatures[min(round_, 1)])
+        completions = _complete(model, tokenizer, prompts, live, now, seed * 1000 + round_, progress)
+        verdicts = _judge([p for p, _, _ in live], completions, feedback_tests, judge, progress)
+        fresh = [
+            _row(p, s, round_, prompt, completion, *verdict)
+            for (p, s, _), prompt, completion, verdict in zip(live, prompts, completions, verdicts)
+        ]
+        rows += fresh
+        mended = any(row["passed"] for row in fresh)
+        live = [(p, s, row) for (p, s, _), row in zip(live, fresh) if not row["done"]]
+        if not live or (stop_when_flat and round_ > 0 and not mended):
+            break
+    return pd.DataFrame(rows)
+
+
+def _check_loop(problems, rounds: int, samples: int, fields: Sequence[str], feedback_tests: str) -> None:
+    if not problems:
+        raise ValueError("there are no problems to solve: the list is empty")
+    if rounds < 0 or samples < 1:
+        raise ValueError(f"rounds is {rounds} and samples is {samples}; give rounds of 0 or more, samples of 1 or more")
+    if unknown := set(fields) - set(FIELDS):
+        raise ValueError(f"unknown refine field {sorted(unknown)[0]!r}; a refine prompt has {', '.join(FIELDS)}")
+    if feedback_tests not in FEEDBACK_TESTS:
+        raise ValueError(f"unknown feedback_tests {feedback_tests!r}; choose one of {', '.join(FEEDBACK_TESTS)}")
+
+
+def _next_prompt(model, tokenizer, problem: Problem, last: dict | None, style: str, fields, sampling: Sampling) -> str:
+    if last is None:
+        return one_time_prompt(problem).text
+    code = last["code"] if "code" in fields else ""
+    feedback = last["feedback"] if "feedback" in fields else ""
+    return refine_prompt(
+        problem, code, feedback, style,
+        count=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]), limit=room(model, sampling),
+    ).text  # fmt: skip
+
+
+def _complete(model, tokenizer, prompts, live, sampling: Sampling, seed: int, progress: bool) -> list[str]:
+    texts = generate(model, tokenizer, prompts, sampling, seed=seed, progress=progress)
+    return [trim(text[0], problem.entry_point) for text, (problem, _, _) in zip(texts, live)]
+
+
+def _judge(problems, completions, feedback_tests: str, judge: Judge | None, progress: bool) -> list[tuple]:
+    """``(verdict, passed, done, feedback)`` of each completion under the feedback protocol.
+
+    Under ``public`` a program is done when its public tests pass, which is all that the loop may know; it has
+    passed when the hidden ones do too.
+    """
+    if judge is None:
+        with Judge() as own:
+            return _judge(problems, completions, feedback_tests, own, progress)
+    if feedback_tests == "all":
+        verdicts = judge.run(problems, completions, progress=progress)
+        return [(v, v.passed, v.passed, "" if v.passed else v.feedback()) for v in verdicts]
+    shown = judge.run([p.with_tests(p.public_tests) for p in problems], completions, progress=progress)
+    scored = judge.run([p.with_tests(p.hidden_tests) for p in problems], completions, progress=progress)
+    return [(h, s.passed and h.passed, s.passed, "" if s.passed else s.feedback()) for s, h in zip(shown, scored)]
+
+
+def _row(problem: Problem, sample: int, round_: int, prompt, completion, verdict: Verdict, passed, done, feedback):
+    outcomes = json.dumps([(t.status, t.actual, t.exception) for t in verdict.tests], default=str)
+    return {
+        "task_id": problem.task_id,
+        "sample": sample,
+        "round": round_,
+        "prompt": prompt,
+        "completion": completion,
+        "code": shown_code(problem, completion),
+        "status": verdict.status,
+        "passed": passed,
+        "done": done,
+        "feedback": feedback,
+        "behaviour": hashlib.sha256(outcomes.encode()).hexdigest()[:12],
+    }
+
+
+# --- training data ---------------------------------------------------------------------------------------
+
+
+def distilled_examples(problems: Sequence[Problem], attempts: pd.DataFrame, target: str, seed: int) -> list[dict]:
+    """Training examples from executed samples (see :func:`distil`); repeated samples give one example."""
+    by_id, rng = {p.task_id: p for p in problems}, random.Random(f"distil/{seed}")
+    examples, seen = [], set()
+    for row in attempts.itertuples():
+        if (row.task_id, row.code) in seen:
+            continue
+        seen.add((row.task_id, row.code))
+        problem = by_id[row.task_id]
+        example = {"task_id": row.task_id, "kind": "plain", "code": "", "feedback": "", "target": row.completion}
+        if not row.passed:
+            right = canonical_target(problem, row.code, target, rng)
+            example |= {"kind": "refine", "code": row.code, "feedback": row.feedback, "target": right}
+        examples.append(example)
+    return examples
+
+
+def canonical_target(problem: Problem, code: str, target: str, rng: random.Random) -> str:
+    """The canonical solution that a faulty program is taught: nearest by BM25 over its words, or a random one."""
+    solutions = list(problem.canonical_solutions)
+    if target == "random" or len(solutions) == 1:
+        return rng.choice(solutions)
+    from rank_bm25 import BM25Plus  # Okapi's idf is 0 for words in half of two documents
+
+    scores = BM25Plus([_words(shown_code(problem, s)) for s in solutions]).get_scores(_words(code))
+    return solutions[int(scores.argmax())]
+
+
+def _words(code: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", code) or [""]
+
+
+def read_examples(run: Run) -> list[dict]:
+    """The examples that a distil run left."""
+    return [json.loads(line) for line in run.path("examples.jsonl").read_text().splitlines()]
+
+
+def mixture(own: Sequence[dict], problems: Sequence[Problem], share: float, settings: TrainSettings) -> list[dict]:
+    """As many examples as the training will look at, ``share`` of them refinement data.
+
+    The rest is plain generation data: canonical solutions and the model's own passing programs.
+
+    Raises:
+        ValueError: refinement data are wanted and there are none.
+    """
+    rng = random.Random(f"mixture/{settings.seed}")
+    refine = [e for e in own if e["kind"] == "refine"]
+    plain = [e for e in own if e["kind"] == "plain"] + [
+        {"task_id": p.task_id, "kind": "plain", "code": "", "feedback": "", "target": s}
+        for p in problems
+        for s in p.canonical_solutions
+    ]
+    if share > 0 and not refine:
+        raise ValueError(
+            "the model made no mistakes on its training problems, so there is nothing to refine: "
+            "sample more, at a higher temperature, or on harder problems (ambiguity)"
+        )
+    total = settings.steps * settings.batch_size * settings.accumulation
+    wanted = round(total * share)
+    return _cycled(refine, wanted, rng) + _cycled(plain, total - wanted, rng)
+
+
+def _cycled(rows: Sequence[dict], count: int, rng: random.Random) -> list[dict]:
+    """``count`` rows: whole shuffled passes over ``rows``, then a part of one."""
+    chosen: list[dict] = []
+    while len(chosen) < count:
+        chosen += rng.sample(list(rows), min(len(rows), count - len(chosen)))
+    return chosen
+
+
+def encode_example(tokenizer, problem: Problem, example: dict, fields: Sequence[str] = FIELDS) -> dict[str, Any]:
+    """Features of one example (see :func:`cycle_utils.training.encode`), with the spans that PGM may hide."""
+    if example["kind"] == "plain":
+        return _plain_example(tokenizer, problem, example["target"])
+    code = example["code"] if "code" in fields else ""
+    feedback = example["feedback"] if "feedback" in fields else ""
+    prompt = refine_prompt(problem, code, feedback)
+    spans = {name: prompt.spans[name] for name in ("past_generation", "template")}
+    return encode(tokenizer, prompt.text, refine_target(problem, example["target"]), spans)
+
+
+def _plain_example(tokenizer, problem: Problem, solution: str) -> dict[str, Any]:
+    return encode(tokenizer, one_time_prompt(problem).text, solution)
+
+
+def _training_problems(config: FineTune) -> list[Problem]:
+    options = {"ambiguity": config.ambiguity, "seed": config.seed} if config.benchmark == "tinyprograms" else {}
+    return load_problems(config.benchmark, data=config.data, split="train", limit=config.problems, **options)
+
+
+def _loop_problems(config: Loop) -> list[Problem]:
+    tiny = config.benchmark == "tinyprograms"
+    options = {"ambiguity": config.ambiguity, "seed": config.benchmark_seed} if tiny else {}
+    return load_problems(config.benchmark, data=config.data, split=config.split, limit=config.limit, **options)
+
+
+def _save(model, tokenizer, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
