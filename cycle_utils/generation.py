@@ -47,7 +47,7 @@ def generate(
     Raises:
         ValueError: a prompt that leaves no room for the new tokens.
     """
-    ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
+    ids = tokenizer(list(prompts))["input_ids"] if prompts else []
     longest, limit = max(map(len, ids), default=0), room(model, sampling)
     if longest > limit:
         raise ValueError(

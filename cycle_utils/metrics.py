@@ -166,7 +166,7 @@ def copies_by_problem(attempts: pd.DataFrame, kind: str = "exact", round: int | 
         raise ValueError(f"round {round} has no refinements to be copies; give 1 or more, or None for all rounds")
     column = f"copy_{kind}"
     table = attempts if column in attempts else add_copies(attempts)
-    copied = table[column].where(True if round is None else table["round"] == round)
+    copied = table[column] if round is None else table[column].where(table["round"] == round)
     counts = copied.groupby(table["task_id"], sort=False).agg(["sum", "count"]).astype(int)
     return counts.set_axis(["copies", "attempts"], axis=1)
 

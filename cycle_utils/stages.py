@@ -45,7 +45,7 @@ class Pretrain:
     block: int = 320
     ambiguity: float = AMBIGUITY
     train: TrainSettings = TrainSettings(
-        steps=4000, batch_size=16, learning_rate=3e-3, save_steps=250, group_by_length=False
+        steps=3600, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
     )
 
 
@@ -59,7 +59,7 @@ class FineTune:
     problems: int = 4000
     ambiguity: float = AMBIGUITY
     seed: int = 0
-    train: TrainSettings = TrainSettings(steps=250, learning_rate=1e-3)
+    train: TrainSettings = TrainSettings(steps=200, learning_rate=5e-4)
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ def _next_prompt(model, tokenizer, problem: Problem, last: dict | None, style: s
     feedback = last["feedback"] if "feedback" in fields else ""
     return refine_prompt(
         problem, code, feedback, style,
-        count=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]), limit=room(model, sampling),
+        count=lambda text: len(tokenizer(text)["input_ids"]), limit=room(model, sampling),
     ).text  # fmt: skip
 
 

@@ -28,6 +28,7 @@ SHAPES = {
 }
 SHAPE = "1.3M"
 BUGGY = 0.12  # share of functions with one wrong slot
+TERSE = 0.8  # ambiguity of a description that examples accompany: they say what it leaves out
 KINDS = {"single": 25, "doctest": 30, "header": 20, "after": 10, "draft": 8, "recur": 7}  # file kinds, in parts
 
 
@@ -53,17 +54,18 @@ def _commented(text: str) -> str:
 def _header(examples: list[tuple[str, str]], rng: random.Random) -> str:
     """Examples above the code, in one of the ways people write them."""
     style = rng.choice(
-        ("# Input: {}\n# Output: {}", "# {} -> {}", "# Example: {} == {}", "# Given: {}\n# Expected: {}")
+        ("# Input: {}\n# Output: {}", "# {} -> {}", "# Example: {} == {}", "# Input: {}\n# Expected: {}")
     )
     return "".join(style.format(*example) + "\n" for example in examples)
 
 
 def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY) -> str:
     """One file of the pre-training text."""
-    task = tp.draw_task(rng, ambiguity, "train")
+    kind = rng.choices(list(KINDS), KINDS.values())[0]
+    task = tp.draw_task(rng, TERSE if kind in ("doctest", "header") else ambiguity, "train")
     values, way = _bug(task, rng), rng.randrange(len(task.family.bodies))
     whole = tp.prompt(task) + tp.body(task, values, way)
-    match rng.choices(list(KINDS), KINDS.values())[0]:
+    match kind:
         case "single":
             return whole
         case "doctest":
@@ -95,7 +97,7 @@ def train_tokenizer(seed: int = 0, files: int = 4000):
     Returns:
         a ``PreTrainedTokenizerFast`` that any folder saved from it loads again through ``AutoTokenizer``.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.BPE())
@@ -114,6 +116,8 @@ def train_tokenizer(seed: int = 0, files: int = 4000):
     )
     text = documents(seed)
     backend.train_from_iterator((next(text) for _ in range(files)), trainer)
+    start = (END, backend.token_to_id(END))
+    backend.post_processor = processors.TemplateProcessing(single=f"{END} $A", special_tokens=[start])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=END,

@@ -19,7 +19,7 @@ import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from string import Template
 from typing import Any
@@ -68,8 +68,7 @@ class Family:
     descriptions: tuple[str, ...]
     bodies: tuple[str, ...]
     slots: tuple[Slot, ...]
-    inputs: str  # how arguments are drawn: a key of INPUTS
-    strict: bool = field(default=False)  # programs may raise on some inputs; such inputs are not used
+    inputs: str  # how arguments are drawn (see _arguments)
 
 
 @dataclass(frozen=True)
@@ -492,18 +491,24 @@ FAMILIES: tuple[Family, ...] = (
          "$out = [$fill if $keep else $change for $x in $xs]\nreturn $out"),
         (KEEP, FILL, CHANGE), "numbers"),
 )  # fmt: skip
-_BY_NAME = {family.name: family for family in FAMILIES}
 
 # Identifiers for each placeholder; the pools are disjoint, so that no two placeholders ever share a name.
-NAMES: dict[str, tuple[str, ...]] = {
-    "xs": ("numbers", "values", "nums", "data"), "x": ("x", "n", "v", "num"), "y": ("y", "m", "other"),
-    "out": ("out", "result", "found", "res"), "res": ("parts", "figures", "rest"),
-    "words": ("words", "names", "items", "texts"), "w": ("w", "word", "item", "s"),
-    "rows": ("rows", "records", "entries"), "row": ("row", "r", "record"), "grid": ("grid", "matrix", "table"),
-    "text": ("text", "line", "string"), "ch": ("c", "ch", "letter"), "i": ("i", "pos", "idx"), "j": ("j", "k"),
-    "k": ("key", "mark"), "acc": ("acc", "current", "state"), "fn": ("fn", "func", "callback"),
-    "a": ("a", "left", "first"), "b": ("b", "right", "second"), "num": ("number", "value", "integer"),
-    "table": ("lookup", "mapping", "codes"), "h1": ("wanted", "accept", "check"), "h2": ("alter", "convert", "shift"),
+# The description shows those of the arguments. The local ones follow from the first argument's (the same
+# place in the pool), as a team's habits would have it: a name that nothing betrays would be noise in every
+# figure, and would make the right program differ from a faulty one in more than its mistake.
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "xs": ("numbers", "values", "nums", "data"), "words": ("words", "names", "items", "texts"),
+    "rows": ("rows", "records", "entries", "lines"), "grid": ("grid", "matrix", "rows_of", "board"),
+    "text": ("text", "line", "string", "phrase"), "fn": ("fn", "func", "callback", "action"),
+    "a": ("a", "left", "first", "old"), "b": ("b", "right", "second", "new"),
+    "num": ("number", "value", "integer", "code"), "table": ("lookup", "mapping", "codes", "table"),
+}  # fmt: skip
+LOCALS: dict[str, tuple[str, ...]] = {
+    "x": ("x", "v", "n", "d"), "y": ("y", "u", "m", "e"), "out": ("out", "result", "found", "res"),
+    "res": ("parts", "figures", "pieces", "sums"), "w": ("w", "name", "item", "t"),
+    "row": ("row", "record", "entry", "r"), "ch": ("ch", "c", "letter", "char"), "i": ("i", "pos", "idx", "at"),
+    "j": ("j", "later", "end", "to"), "k": ("key", "k", "mark", "tag"), "acc": ("acc", "state", "current", "last"),
+    "h1": ("wanted", "accept", "check", "fits"), "h2": ("alter", "convert", "shift", "adapt"),
 }  # fmt: skip
 
 # --- inputs ----------------------------------------------------------------------------------------------
@@ -649,7 +654,8 @@ def draw_task(rng: random.Random, ambiguity: float = AMBIGUITY, split: str | Non
         if split is None or split_of(family, values) == split:
             break
     left_open = frozenset(s.name for s in family.slots if rng.random() < ambiguity)
-    names = {place: rng.choice(pool) for place, pool in NAMES.items()}
+    habit = rng.randrange(4)
+    names = {place: pool[habit] for place, pool in {**ARGUMENTS, **LOCALS}.items()}
     names["f"] = rng.choice(family.functions)
     said = {
         s.name: rng.choice(s.open if s.name in left_open else s.values[values[s.name]].phrases) for s in family.slots

@@ -1,0 +1,128 @@
+"""The study: one recipe for all notebooks, its three contenders, and the command that runs the notebooks.
+
+``python -m cycle_utils.study`` executes the core notebooks in order and leaves the executed copies under
+``results/notebooks``; their tables and figures go beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cycle_utils.models import TINY
+from cycle_utils.paths import NOTEBOOKS, results_dir
+from cycle_utils.stages import Distil, FineTune, Loop, RefineTrain, attempts_of, fine_tune, loop, refine_train
+from cycle_utils.tinyprograms import AMBIGUITY
+from cycle_utils.training import Masking
+
+CORE = ("00_overview", "01_copy_rate", "02_finetune_distill", "03_refine_train", "04_self_refine", "07_benchmarks")
+PRETRAINED, TUNED, CYCLE = CONTENDERS = ("pre-trained", "fine-tuned", "CYCLE")
+
+
+def recipe(
+    model: str = TINY, train_benchmark: str = "tinyprograms", train_data: str | None = None, seed: int = 0,
+    ambiguity: float = AMBIGUITY, problems: int | None = None, finetune_steps: int | None = None,
+    samples: int | None = None, target: str = "bm25", steps: int | None = None, mask_ratio: float = 0.05,
+    mask_span: str = "past_generation", mask_redraw: str = "every batch", refine_share: float = 0.75,
+) -> RefineTrain:  # fmt: skip
+    """The whole training as one config; ``None`` keeps a stage's own default.
+
+    Args:
+        problems: training problems; finetune_steps, steps: optimiser steps of stages 1(a) and 2.
+        samples: programs drawn for each training problem in stage 1(b).
+        mask_ratio, mask_span, mask_redraw: Past Generation Masking.
+        refine_share: share of refinement data in the mixture.
+
+    Raises:
+        ValueError: a value outside its range, or an unknown choice.
+    """
+    tune = FineTune(
+        model=model,
+        benchmark=train_benchmark,
+        data=train_data,
+        ambiguity=ambiguity,
+        seed=seed,
+        **_given(problems=problems),
+    )
+    tune = replace(tune, train=replace(tune.train, **_given(steps=finetune_steps)))
+    refine = RefineTrain(
+        distil=Distil(fine_tune=tune, target=target, **_given(samples=samples)),
+        masking=Masking(mask_ratio, mask_span, mask_redraw),
+        refine_share=refine_share,
+    )
+    return replace(refine, train=replace(refine.train, **_given(steps=steps)))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def contender(name: str, config: RefineTrain, where: Loop, progress: bool = True) -> Loop:
+    """``where`` for one of :data:`CONTENDERS`, its model trained first if it is not there yet.
+
+    The pre-trained LM never saw the template, so it is prompted in the plain style, as in the artifact.
+    """
+    tune = config.distil.fine_tune
+    if name == PRETRAINED:
+        return replace(where, model=tune.model, style="plain", seed=tune.seed)
+    stage = fine_tune(tune, progress) if name == TUNED else refine_train(config, progress)
+    return replace(where, model=str(stage.folder), style="cycle", seed=tune.seed)
+
+
+def run_loops(
+    config: RefineTrain, where: Loop, names: Sequence[str] = CONTENDERS, progress: bool = True
+) -> dict[str, pd.DataFrame]:
+    """Attempts of each contender in the loop that ``where`` describes."""
+    return {name: attempts_of(loop(contender(name, config, where, progress), progress)) for name in names}
+
+
+def run_budget(
+    config: RefineTrain, where: Loop, names: Sequence[str] = CONTENDERS, temperature: float = 0.6, progress: bool = True
+) -> dict[str, pd.DataFrame]:
+    """The control at equal budget: ``1 + rounds`` independent samples of each contender, no refinement."""
+    control = replace(where, rounds=0, samples=1 + where.rounds, temperatures=(temperature, temperature))
+    return run_loops(config, control, names, progress)
+
+
+# --- running the notebooks -------------------------------------------------------------------------------
+
+
+def run_notebook(name: str, parameters: dict[str, Any] | None = None, folder: Path | None = None) -> Path:
+    """Execute ``notebooks/<name>.ipynb`` headless; the executed copy goes to ``folder``.
+
+    Raises:
+        FileNotFoundError: no such notebook. papermill's own error where a cell fails.
+    """
+    import papermill
+
+    source = NOTEBOOKS / f"{name}.ipynb"
+    if not source.is_file():
+        raise FileNotFoundError(f"there is no notebook {source}; choose one of {', '.join(CORE)}")
+    folder = folder or results_dir() / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}.ipynb"
+    papermill.execute_notebook(source, target, parameters=parameters or {}, kernel_name="python3", progress_bar=False)
+    return target
+
+
+def main() -> None:
+    """Command line of ``make study``."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("notebooks", nargs="*", default=CORE, help="names without .ipynb (default: the core study)")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 07 (default: 1)")
+    options = parser.parse_args()
+    for name in options.notebooks:
+        begin = time.monotonic()
+        print(f"{name} ...", flush=True)
+        target = run_notebook(name, {"seeds": options.seeds} if name == "07_benchmarks" else None)
+        print(f"{name}: {(time.monotonic() - begin) / 60:.1f} minutes -> {target}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

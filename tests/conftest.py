@@ -1,0 +1,35 @@
+"""A tiny random LM and a private home for runs and results: no test touches the published ones."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network fails at once
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch) -> Path:
+    """A fresh ``CYCLE_HOME`` for each test."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("CYCLE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_lm(tmp_path_factory) -> str:
+    """A folder with the real tokenizer and an untrained LM of the smallest shape."""
+    from cycle_utils import tinylm
+
+    folder = tmp_path_factory.mktemp("random-lm")
+    tinylm.new_model("0.2M").save_pretrained(folder)
+    tinylm.train_tokenizer(files=400).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(random_lm):
+    from cycle_utils.models import load_tokenizer
+
+    return load_tokenizer(random_lm)
