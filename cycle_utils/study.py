@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils.models import TINY
-from cycle_utils.paths import NOTEBOOKS, results_dir
+from cycle_utils.paths import NOTEBOOKS, ROOT, results_dir
 from cycle_utils.stages import Distil, FineTune, Loop, RefineTrain, attempts_of, fine_tune, loop, refine_train
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking
@@ -111,12 +112,26 @@ def run_notebook(name: str, parameters: dict[str, Any] | None = None, folder: Pa
     return target
 
 
+def fill_readme(readme: Path, tables: Path) -> str:
+    """The README's text with each ``<!-- table NAME -->`` block filled from ``tables/NAME.md``."""
+
+    def block(match: re.Match) -> str:
+        return f"{match[1]}\n{(tables / f'{match[2]}.md').read_text().strip()}\n{match[3]}"
+
+    pattern = r"(<!-- table ([\w-]+) -->)\n.*?(<!-- end -->)"
+    return re.sub(pattern, block, readme.read_text(), flags=re.DOTALL)
+
+
 def main() -> None:
     """Command line of ``make study``."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("notebooks", nargs="*", default=CORE, help="names without .ipynb (default: the core study)")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 07 (default: 1)")
+    parser.add_argument("--readme", action="store_true", help="only fill the README's tables from results/tables")
     options = parser.parse_args()
+    if options.readme:
+        (ROOT / "README.md").write_text(fill_readme(ROOT / "README.md", results_dir() / "tables"))
+        return
     for name in options.notebooks:
         begin = time.monotonic()
         print(f"{name} ...", flush=True)

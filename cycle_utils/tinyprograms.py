@@ -427,7 +427,7 @@ FAMILIES: tuple[Family, ...] = (
         (RUNNING,
          _slot("start0", "arithmetic", "a first value | an initial value",
                ("0", "0 | zero"), ("1", "1 | one"), ("10", "10 | ten"), ("5", "5 | five")),
-         ORDER), "few_numbers"),
+         ORDER), "numbers"),
     Family(
         "callback", ("apply_all", "call_each", "map_with", "transform"), ("xs", "fn"),
         ("Call $call for the $keep in $xs; results come $order.",
@@ -586,7 +586,8 @@ def _arguments(kind: str, rng: random.Random, code: Mapping[str, str]) -> tuple[
             keys = rng.sample("abcdefg", 4)
             return tuple(repr({k: rng.randint(1, 9) for k in chosen}) for chosen in (keys[:3], keys[1:]))
         case "integer":
-            return (str(rng.randint(1, 99999)),)
+            # Short numbers and repeated digits, so that now and then no digit is kept and the fallback shows.
+            return (rng.choice((str(rng.randint(0, 99999)), str(rng.randint(0, 9)), str(rng.randint(1, 9)) * 3)),)
         case "table":
             words = _words(rng, 3, 3)
             known = rng.sample(words, rng.randint(1, 2))

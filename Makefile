@@ -1,0 +1,47 @@
+# The study in one command. `make` alone explains the targets.
+
+PYTHON ?= python3
+SEEDS ?= 1
+DATA ?=
+
+# On Linux the package index's torch brings several GB of CUDA. Where there is no NVIDIA GPU the CPU build is
+# taken instead, from PyTorch's own index if that answers, else from wherever pip is set up to look.
+TORCH ?= torch==2.13.0
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help study test lab bench-judge clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+study: $(READY)  ## run the core notebooks; figures, tables and notebooks go to results/ (SEEDS=3 for three)
+	$(BIN)/python -m cycle_utils.study --seeds $(SEEDS)
+
+test: $(READY)  ## run the tests, notebooks at small size included
+	$(BIN)/python -m pytest
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of programs)
+	$(BIN)/python benchmarks/bench_judge.py $(DATA)
+
+clean:  ## remove the environment and caches; runs/ and results/ stay
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Touched when everything is installed, so that it is done again only when pyproject.toml changes.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	"This study needs Python 3.11 or later, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install "$(TORCH)" $$(command -v nvidia-smi > /dev/null || \
+	    $(BIN)/python -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1] + "/torch/", timeout=10); \
+	    print("--extra-index-url", sys.argv[1])' $(TORCH_CPU_INDEX) 2> /dev/null)
+	$(BIN)/python -m pip install -e '.[test]'
+	touch $@

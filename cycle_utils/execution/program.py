@@ -1,0 +1,79 @@
+"""How a program is made of a prompt and a completion.
+
+A completion may continue the prompt or stand alone. Which of the two is often plain from its text; where it is
+not, several readings are sent, and the candidate's process takes the first that compiles. (It compiles there,
+not here, because compiling hostile text can take the interpreter down.)
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import lru_cache
+
+from cycle_utils.problems import Problem
+
+# What LeetCode and Codewars import for their users; solutions of call-based tasks count on it.
+CALL_BASED_PRELUDE = """\
+import bisect, collections, fractions, functools, heapq, itertools, math, operator, random, re, string, sys
+from bisect import *
+from collections import *
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from typing import *
+"""
+
+
+def readings(problem: Problem, completion: str) -> list[str]:
+    """The programs that ``completion`` may stand for, likeliest first."""
+    prompt = problem.prompt
+    if completion.startswith(prompt) and prompt.strip():
+        return [completion]
+    if problem.entry_point is None:
+        return [completion, *_continued(prompt, completion)]
+    before, defined = preamble(prompt, problem.entry_point)
+    if is_whole(completion, problem.entry_point):
+        return [before + completion]
+    return _continued(prompt, completion) if defined else [*_continued(prompt, completion), before + completion]
+
+
+def is_whole(completion: str, entry_point: str) -> bool:
+    """Whether a completion begins at the left margin and defines the entry point (or ``class Solution``) itself."""
+    first = next((line for line in completion.splitlines() if line.strip() and line.lstrip()[0] != "#"), "")
+    if first[:1].isspace():
+        return False
+    defines = rf"^(?:async[ \t]+)?def[ \t]+{re.escape(entry_point)}\b|^class[ \t]+Solution\b|^{re.escape(entry_point)}[ \t]*="
+    return re.search(defines, completion, re.MULTILINE) is not None
+
+
+def _continued(prompt: str, completion: str) -> list[str]:
+    """Prompt and completion joined. A prompt that lost its last newline gets it back before an indented body."""
+    joined = prompt + completion
+    if prompt.endswith("\n") or completion[:1] not in (" ", "\t"):
+        return [joined]
+    return [prompt + "\n" + completion, joined]
+
+
+@lru_cache(maxsize=4096)
+def preamble(prompt: str, entry_point: str) -> tuple[str, bool]:
+    """The prompt's code before the entry point's own ``def``, and whether the prompt has that ``def``.
+
+    The code is empty when it is no Python, as a description in plain words is not.
+    """
+    found = list(re.finditer(rf"^(?:async[ \t]+)?def[ \t]+{re.escape(entry_point)}\b", prompt, re.MULTILINE))
+    text = prompt[: found[-1].start()] if found else prompt
+    if not text.endswith("\n"):
+        text += "\n"
+    return (text if _is_code(text) else ""), bool(found)
+
+
+def _is_code(text: str) -> bool:
+    """Whether a text is Python that defines or imports something (a single word of English parses, too)."""
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return False
+    code = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    return any(isinstance(node, code) for node in body)

@@ -1,0 +1,306 @@
+"""A problem's tests, read once: what to ask the candidate, and how to judge what it answers.
+
+Tests of functions are rewritten through their syntax tree, so that they run in the judge's process while the
+candidate runs in another:
+
+- each ``assert`` becomes a call of ``__test__(k, actual, expected)`` that records both sides as values and
+  lets the tests after it run;
+- each call of the candidate becomes a question. Where its arguments stand in the test itself, the call is
+  compiled and sent as code (so lambdas and the candidate's own classes work as arguments) and its value is
+  ``__answer__(j)``; where they depend on the test's variables they are sent as plain data, at the time.
+
+When all questions are of the first kind and asked exactly once, they are sent together: one round trip.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import marshal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import CodeType
+
+from cycle_utils.execution import program
+from cycle_utils.execution.feedback import FIELD_LIMIT, clip, show
+from cycle_utils.execution.inside import plain
+from cycle_utils.problems import Problem
+
+
+class BadProblem(ValueError):
+    """A problem that cannot be judged; the message names the test and the way out."""
+
+
+@dataclass(frozen=True)
+class TestSpec:
+    """What is known of a test before it runs: the text of its input, and whether that is one call as it stands."""
+
+    __test__ = False
+
+    input: str
+    is_call: bool = False
+
+
+@dataclass(frozen=True)
+class FunctionSuite:
+    """The tests of a function.
+
+    Attributes:
+        specs: one for each test result.
+        questions: the calls that can be sent beforehand: marshalled code, or arguments as JSON.
+        together: whether all questions may be asked at once, before the judging code runs.
+        code: the judging code; ``None`` for call-based tests, where ``expected`` is compared directly.
+        expected: call-based tests: the value to return.
+        setup: marshalled code that runs before the program, in its process.
+        own_setup: the same for the judge's side, with the prompt's own helper functions.
+    """
+
+    entry_point: str
+    specs: list[TestSpec]
+    questions: list[bytes | str]
+    together: bool
+    code: CodeType | None
+    expected: list[object]
+    setup: bytes
+    own_setup: CodeType | None
+
+
+@dataclass(frozen=True)
+class StdinSuite:
+    """The tests of a program that reads standard input: texts in, texts out."""
+
+    inputs: list[str]
+    outputs: list[str]
+    setup: bytes
+    entry_point: None = None
+
+
+def read(problem: Problem) -> FunctionSuite | StdinSuite:
+    """The suite of a problem.
+
+    Raises:
+        BadProblem: there are no tests, or one of them is of no known form.
+    """
+    if not problem.tests:
+        raise BadProblem(f"{problem.task_id} has no tests: give Problem(tests=...) at least one.")
+    if problem.entry_point is None:
+        return _read_stdin(problem)
+    if not (isinstance(problem.entry_point, str) and problem.entry_point.isidentifier()):
+        raise BadProblem(f"{problem.task_id}: the entry point {problem.entry_point!r} is no name of a function.")
+    if all(isinstance(test, Mapping) for test in problem.tests):
+        return _read_calls(problem)
+    return _read_assertions(problem)
+
+
+def _compiled(problem: Problem, source: str, what: str) -> CodeType:
+    try:
+        return compile(source, f"<{what}>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise BadProblem(f"{problem.task_id}: its {what} is no Python ({error}): mend the problem.") from error
+
+
+def _read_stdin(problem: Problem) -> StdinSuite:
+    for index, test in enumerate(problem.tests):
+        if not (isinstance(test, Mapping) and isinstance(test.get("input"), str) and isinstance(test.get("output"), str)):
+            raise BadProblem(
+                f"{problem.task_id}: test {index} of a program without entry point must be "
+                f'{{"input": text, "output": text}}, not {clip(repr(test), 80)}.'
+            )
+    setup = marshal.dumps(_compiled(problem, problem.setup, "setup"))
+    return StdinSuite([test["input"] for test in problem.tests], [test["output"] for test in problem.tests], setup)
+
+
+def _read_calls(problem: Problem) -> FunctionSuite:
+    """Call-based tests: a list of arguments and the value to return."""
+    questions, specs = [], []
+    for index, test in enumerate(problem.tests):
+        if not isinstance(test.get("input"), list | tuple) or "output" not in test:
+            raise BadProblem(
+                f"{problem.task_id}: test {index} of function {problem.entry_point} must be "
+                f'{{"input": list of arguments, "output": value}}, not {clip(repr(dict(test)), 80)}.'
+            )
+        questions.append(plain.dumps((list(test["input"]), {})))
+        specs.append(TestSpec(call_text(problem.entry_point, test["input"])))
+    setup = marshal.dumps(_compiled(problem, program.CALL_BASED_PRELUDE + problem.setup, "setup"))
+    expected = [test["output"] for test in problem.tests]
+    return FunctionSuite(problem.entry_point, specs, questions, True, None, expected, setup, None)
+
+
+def call_text(name: str, args: list, kwargs: Mapping | None = None) -> str:
+    """A call as it would be written, from its values."""
+    shown = [show(arg) for arg in args] + [f"{key}={show(value)}" for key, value in (kwargs or {}).items()]
+    return clip(f"{name}({', '.join(shown)})", FIELD_LIMIT)
+
+
+def _read_assertions(problem: Problem) -> FunctionSuite:
+    """Assertions and ``check(candidate)`` functions, as source."""
+    reader = _Reader(problem.entry_point)
+    body = []
+    for index, test in enumerate(problem.tests):
+        if not isinstance(test, str):
+            raise BadProblem(f"{problem.task_id}: test {index} is no text, as its other tests are: {clip(repr(test), 80)}.")
+        before = len(reader.specs)
+        body += _rewritten(problem, index, test, reader)
+        if len(reader.specs) == before:
+            raise BadProblem(f"{problem.task_id}: test {index} asserts nothing of {problem.entry_point}: {clip(test, 80)!r}.")
+    tree = ast.fix_missing_locations(ast.Module(body, []))
+    before, _ = program.preamble(problem.prompt, problem.entry_point)
+    return FunctionSuite(
+        problem.entry_point,
+        reader.specs,
+        reader.questions,
+        reader.together,
+        compile(tree, "<tests>", "exec", dont_inherit=True),
+        [],
+        marshal.dumps(_compiled(problem, problem.setup, "setup")),
+        _compiled(problem, "\n".join([*_library_imports(tree), problem.setup, before]), "setup and prompt"),
+    )
+
+
+def _library_imports(tree: ast.AST) -> list[str]:
+    """Imports of the standard modules that tests use by name and count on the program to have imported."""
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - _bound_names(tree)
+    return [f"import {name}" for name in sorted(used & sys.stdlib_module_names) if name not in dir(builtins)]
+
+
+def _rewritten(problem: Problem, index: int, test: str, reader: _Reader) -> list[ast.stmt]:
+    """The judging code of one test; ``check(candidate)`` is called when the test defines it."""
+    try:
+        tree = ast.parse(test)
+    except (SyntaxError, ValueError) as error:
+        raise BadProblem(f"{problem.task_id}: test {index} is no Python ({error}): {clip(test, 80)!r}.") from error
+    check = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"), None)
+    body = reader.read(tree, check)
+    if check is not None:
+        body += ast.parse("check(candidate)").body
+    return body
+
+
+class _Reader(ast.NodeTransformer):
+    """Rewrites tests, and gathers their specs and the questions that can be asked beforehand."""
+
+    def __init__(self, entry_point: str):
+        self.entry_point = entry_point
+        self.specs: list[TestSpec] = []
+        self.questions: list[bytes] = []
+        self.together = True
+        self._names: set[str] = set()
+        self._bound: set[str] = set()
+        self._straight = True
+
+    def read(self, tree: ast.Module, check: ast.FunctionDef | None) -> list[ast.stmt]:
+        self._names = {"candidate", self.entry_point}
+        if check is not None and check.args.args:
+            self._names.add(check.args.args[0].arg)
+        self._bound = _bound_names(tree)
+        self._check = check
+        return self.visit(tree).body
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Inside anything that may run its parts never or twice, questions are asked at their time."""
+        straight = self._straight
+        if not isinstance(node, _STRAIGHT) and node is not self._check:
+            self._straight = False
+        node = super().generic_visit(node)
+        self._straight = straight
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self._names and isinstance(node.ctx, ast.Load):
+            self.together = False  # the function itself is handed about: whoever calls it asks at that time
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        """``assert a == b`` becomes ``__test__(k, lambda: a, lambda: b)``."""
+        if isinstance(node.test, ast.Constant):
+            return ast.Pass()
+        asserted, wanted, swapped = self._sides(node.test)
+        text = self._renamed(asserted)
+        self.specs.append(TestSpec(clip(text, FIELD_LIMIT), self._is_candidate_call(asserted)))
+        sides = [_lambda(self.visit(asserted)), _lambda(self.visit(wanted))]
+        arguments = [ast.Constant(len(self.specs) - 1), *sides, ast.Constant(swapped)]
+        return ast.Expr(ast.Call(ast.Name("__test__", ast.Load()), arguments, []))
+
+    def _sides(self, test: ast.expr) -> tuple[ast.expr, ast.expr | ast.Constant, str]:
+        """The side with the candidate, the value it should have, and how the two are compared."""
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+            left, right = test.left, test.comparators[0]
+            if self._asks(left) and not self._asks(right):
+                return left, right, "=="
+            if self._asks(right) and not self._asks(left):
+                return right, left, "reversed =="
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Is):
+            if self._asks(test.left) and isinstance(test.comparators[0], ast.Constant):
+                return test.left, test.comparators[0], "is"
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) and self._is_candidate_call(test.operand):
+            return test.operand, ast.Constant(False), "truth"
+        return test, ast.Constant(True), "truth"
+
+    def _asks(self, node: ast.AST) -> bool:
+        return any(isinstance(part, ast.Name) and part.id in self._names for part in ast.walk(node))
+
+    def _is_candidate_call(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self._names
+
+    def _renamed(self, node: ast.AST) -> str:
+        """The source of an expression, with the function's real name."""
+        return ast.unparse(_Rename(self._names, self.entry_point).visit(_copy(node)))
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if not self._is_candidate_call(node):
+            return self.generic_visit(node)
+        if not self._is_closed(node):
+            self.together = False
+            node.args = [self.visit(arg) for arg in node.args]
+            node.keywords = [self.visit(keyword) for keyword in node.keywords]
+            node.func = ast.Name("__call__", ast.Load())
+            return node
+        self.together = self.together and self._straight
+        asked = ast.fix_missing_locations(ast.Expression(_Rename(self._names, "__entry__").visit(_copy(node))))
+        self.questions.append(marshal.dumps(compile(asked, "<test>", "eval", dont_inherit=True)))
+        return ast.Call(ast.Name("__answer__", ast.Load()), [ast.Constant(len(self.questions) - 1)], [])
+
+    def _is_closed(self, node: ast.Call) -> bool:
+        """Whether a call uses no variable of the test, so that it means the same in the candidate's process."""
+        own = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+        own |= {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        return not (used - own - self._names) & self._bound
+
+
+_STRAIGHT = (ast.Module, ast.Assert, ast.Expr, ast.Compare, ast.Call, ast.UnaryOp, ast.BinOp, ast.Attribute)
+_STRAIGHT += (ast.Subscript, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.keyword, ast.Assign)
+
+
+class _Rename(ast.NodeTransformer):
+    """Gives the function under test another name."""
+
+    def __init__(self, names: set[str], to: str):
+        self.names, self.to = names, to
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.to, node.ctx) if node.id in self.names else node
+
+
+def _copy(node: ast.AST) -> ast.AST:
+    return ast.parse(ast.unparse(node), mode="eval").body
+
+
+def _lambda(body: ast.expr) -> ast.Lambda:
+    return ast.Lambda(ast.arguments([], [], None, [], [], None, []), body)
+
+
+def _bound_names(tree: ast.AST) -> set[str]:
+    """Every name that the test's code binds: variables, arguments, functions, imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+    return names

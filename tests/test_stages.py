@@ -1,0 +1,203 @@
+"""The stages end to end on an untrained LM: runs are reused, cut-off ones go on, damaged ones are refused."""
+
+import dataclasses
+import json
+
+import pytest
+
+from cycle_utils import metrics, runs, stages, study
+from cycle_utils.generation import Sampling
+from cycle_utils.models import load_model, load_tokenizer
+from cycle_utils.problems import Problem
+from cycle_utils.stages import Distil, FineTune, Loop, RefineTrain
+from cycle_utils.training import TrainSettings
+
+SHORT = Sampling(max_new_tokens=24)
+
+
+def small(model: str, **refine) -> RefineTrain:
+    tune = FineTune(model=model, problems=12, train=TrainSettings(steps=2, batch_size=4))
+    distil = Distil(fine_tune=tune, samples=1, sampling=dataclasses.replace(SHORT, temperature=0.8))
+    return RefineTrain(distil=distil, train=TrainSettings(steps=2, batch_size=4), **refine)
+
+
+def small_loop(model: str, **options) -> Loop:
+    return Loop(model=model, limit=4, rounds=1, sampling=SHORT, **options)
+
+
+def test_all_stages_in_one_call(random_lm, capsys):
+    run = stages.refine_train(small(random_lm), progress=False)
+    said = capsys.readouterr().out
+    assert "stage 1a, fine-tuning: building" in said and "stage 1b" in said and "stage 2" in said
+    assert sum(run.notes["examples"].values()) == 8 and run.notes["examples"]["refine"] == 6
+    again = stages.refine_train(small(random_lm), progress=False)
+    assert again.reused and again.folder == run.folder
+    assert load_model(run.folder).num_parameters() == load_model(random_lm).num_parameters()
+    attempts = stages.attempts_of(stages.loop(small_loop(str(run.folder)), progress=False))
+    assert set(attempts["round"]) == {0, 1} and attempts.task_id.nunique() == 4
+    assert metrics.pass_rate_by_round(attempts, 1).shape == (2,)
+
+
+def test_the_same_config_gives_the_same_attempts(random_lm, home, monkeypatch):
+    first = stages.attempts_of(stages.loop(small_loop(random_lm), progress=False))
+    monkeypatch.setenv("CYCLE_HOME", str(home / "elsewhere"))
+    second = stages.attempts_of(stages.loop(small_loop(random_lm), progress=False))
+    assert first.equals(second)
+
+
+def test_a_cut_off_run_is_not_taken_for_whole(random_lm):
+    config = small_loop(random_lm)
+    run = stages.loop(config, progress=False)
+    run.path(runs.RECORD).unlink()
+    assert not stages.loop(config, progress=False).reused
+
+
+def test_a_training_goes_on_from_its_checkpoint(random_lm, monkeypatch):
+    config = FineTune(model=random_lm, problems=12, train=TrainSettings(steps=4, batch_size=4, save_steps=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "_save", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stages.fine_tune(config, progress=False)
+    folder = runs.runs_dir() / runs.key_of(config)
+    assert (folder / "checkpoints" / "checkpoint-4").is_dir() and not (folder / runs.RECORD).exists()
+    seen = []
+    monkeypatch.setattr("cycle_utils.training.log.info", lambda *a: seen.append(a))
+    run = stages.fine_tune(config, progress=False)
+    assert not run.reused and seen and not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("harm", ["remove", "change", "record"])
+def test_a_damaged_run_says_what_to_do(random_lm, harm):
+    config = small_loop(random_lm)
+    run = stages.loop(config, progress=False)
+    victim = run.path("attempts.parquet")
+    if harm == "remove":
+        victim.unlink()
+    elif harm == "change":
+        victim.write_bytes(b"PAR1")
+    else:
+        run.path(runs.RECORD).write_text("{")
+    with pytest.raises(runs.DamagedRun, match=rf"delete .*{run.key} and run again"):
+        stages.loop(config, progress=False)
+
+
+def test_no_mistakes_to_learn_from(random_lm):
+    with pytest.raises(ValueError, match="made no mistakes"):
+        stages.mixture([], [], 0.5, TrainSettings())
+
+
+def test_the_mixture_has_the_stated_share():
+    problem = Problem("t", "def f():", "f", canonical_solutions=["\n    return 1"])
+    own = [{"task_id": "t", "kind": "refine"}] * 3
+    settings = TrainSettings(steps=10, batch_size=10)
+    for share in (0, 0.25, 0.9, 1):
+        rows = stages.mixture(own, [problem], share, settings)
+        assert len(rows) == 100 and sum(r["kind"] == "refine" for r in rows) == round(100 * share)
+
+
+def test_the_target_is_the_nearest_solution():
+    import random
+
+    near, far = "\n    return sorted(xs)", "\n    out = []\n    for x in xs:\n        out.append(x)\n    return out"
+    problem = Problem("t", "def f(xs):", "f", canonical_solutions=[far, near])
+    code = "def f(xs):\n    return sorted(xs, reverse=True)"
+    assert stages.canonical_target(problem, code, "bm25", random.Random(0)) == near
+    drawn = {stages.canonical_target(problem, code, "random", random.Random(i)) for i in range(20)}
+    assert drawn == {near, far}
+
+
+def test_passing_samples_teach_themselves_and_failing_ones_a_solution(random_lm):
+    run = stages.distil(small(random_lm).distil, progress=False)
+    attempts, examples = stages.attempts_of(run), stages.read_examples(run)
+    assert {e["kind"] for e in examples} == {"plain" if p else "refine" for p in attempts.passed}
+    solutions = {p.task_id: p.canonical_solutions for p in stages._training_problems(small(random_lm).distil.fine_tune)}
+    assert all(e["target"] in solutions[e["task_id"]] and e["feedback"] for e in examples if e["kind"] == "refine")
+
+
+class Scripted:
+    """Stands for a model: hands out completions in order, so that the loop itself can be tested."""
+
+    def __init__(self, *rounds):
+        self.rounds, self.prompts = iter(rounds), []
+
+    def __call__(self, model, tokenizer, prompts, sampling, seed=0, progress=True):
+        self.prompts.append(list(prompts))
+        return [[text] for text in next(self.rounds)]
+
+
+ADD = Problem("t/add", 'def add(a, b):\n    """Add."""', "add",
+              ["assert add(1, 2) == 3", "assert add(2, 2) == 4"], ["assert add(2, 2) == 4"])  # fmt: skip
+
+
+def scripted(monkeypatch, random_lm, *rounds, **options):
+    script = Scripted(*rounds)
+    monkeypatch.setattr(stages, "generate", script)
+    return script, stages.self_refine(random_lm, [ADD], progress=False, **options)
+
+
+def test_the_loop_shows_the_latest_program_and_stops_when_it_passes(random_lm, monkeypatch):
+    wrong, worse, right = "\n    return a - b", "\n    return c", "\n    return a + b"
+    script, attempts = scripted(monkeypatch, random_lm, [wrong], [worse], [right])
+    assert list(attempts.status) == ["failed", "error", "passed"] and list(attempts["round"]) == [0, 1, 2]
+    assert "#     return a - b" in script.prompts[1][0] and "Actual: -1" in script.prompts[1][0]
+    assert "#     return c" in script.prompts[2][0] and "NameError" in script.prompts[2][0]
+
+
+def test_blanked_fields_are_blank(random_lm, monkeypatch):
+    script, _ = scripted(monkeypatch, random_lm, ["\n    return 0"], ["\n    return 0"], rounds=1, fields=("code",))
+    assert "return 0" in script.prompts[1][0] and "Expected" not in script.prompts[1][0]
+
+
+def test_public_feedback_never_shows_a_hidden_test(random_lm, monkeypatch):
+    hits_public = "\n    return a * b"  # right for the public test, wrong for the hidden one
+    script, attempts = scripted(
+        monkeypatch, random_lm, ["\n    return 0"], [hits_public], rounds=3, feedback_tests="public"
+    )
+    assert "add(2, 2)" in script.prompts[1][0] and "add(1, 2)" not in script.prompts[1][0]
+    assert list(attempts.passed) == [False, False] and list(attempts.done) == [False, True]
+
+
+def test_stop_when_flat(random_lm, monkeypatch):
+    _, attempts = scripted(monkeypatch, random_lm, *[["\n    return 0"]] * 5, stop_when_flat=True)
+    assert list(attempts["round"]) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rounds": -1}, "rounds is -1"),
+        ({"fields": ("code", "hint")}, "unknown refine field 'hint'"),
+        ({"feedback_tests": "secret"}, "unknown feedback_tests 'secret'"),
+    ],
+)
+def test_bad_loop_options(random_lm, options, message):
+    with pytest.raises(ValueError, match=message):
+        stages.self_refine(random_lm, [ADD], progress=False, **options)
+
+
+def test_bad_input_is_named(random_lm, tmp_path):
+    with pytest.raises(ValueError, match="no problems"):
+        stages.self_refine(random_lm, [])
+    with pytest.raises(FileNotFoundError, match="no model folder"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        load_model(tmp_path)
+    with pytest.raises(OSError, match="no model 'nobody/nothing'"):
+        load_model("nobody/nothing")
+    with pytest.raises(ValueError, match="refine_share is 1"):
+        study.recipe(refine_share=1.2)
+    with pytest.raises(ValueError, match="mask_ratio is -1"):
+        study.recipe(mask_ratio=-1)
+    with pytest.raises(ValueError, match="unknown target 'nearest'"):
+        study.recipe(target="nearest")
+    with pytest.raises(ValueError, match="do not fit the model's context"):
+        from cycle_utils.generation import generate
+
+        generate(load_model(random_lm), load_tokenizer(random_lm), ["x = 1\n" * 2000], SHORT, progress=False)
+
+
+def test_a_run_tells_what_it_depends_on(random_lm):
+    run = stages.loop(small_loop(random_lm), progress=False)
+    record = json.loads(run.path(runs.RECORD).read_text())
+    assert record["config"]["model"] == random_lm and record["config"]["stage"] == "Loop"
+    assert {"commit", "source", "python", "machine", "torch", "transformers"} <= set(record["environment"])

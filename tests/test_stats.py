@@ -1,0 +1,145 @@
+"""Intervals against cases whose answer is known, and the same seed giving the same figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from cycle_utils import metrics, stats
+
+RNG = np.random.default_rng(0)
+HALF = RNG.random(300) < 0.5
+
+
+@pytest.mark.parametrize("method", ["BCa", "percentile"])
+def test_interval_of_a_share_is_as_wide_as_theory_says(method):
+    found = stats.interval(HALF, method)
+    assert found.value == HALF.mean() and found.n == 300
+    exact = binomtest(int(HALF.sum()), 300).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=0.01)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    found = [stats.interval(RNG.random(80) < 0.3, resamples=1_000, seed=i) for i in range(200)]
+    covered = np.mean([i.low <= 0.3 <= i.high for i in found])
+    assert 0.89 <= covered <= 0.99
+
+
+def test_seeds_are_averaged_before_problems_are_resampled():
+    seeds = RNG.random((3, 50))
+    assert stats.interval(seeds) == stats.interval(seeds.mean(axis=0))
+    one_problem_each = np.tile(np.arange(50) % 2, (4, 1))
+    assert stats.interval(one_problem_each) == stats.interval(np.arange(50) % 2)  # copies of a seed add nothing
+
+
+def test_same_seed_same_interval():
+    assert stats.interval(HALF, seed=3) == stats.interval(HALF, seed=3) != stats.interval(HALF, seed=4)
+    other = np.roll(HALF, 1)
+    assert stats.paired_difference(HALF, other, seed=1) == stats.paired_difference(HALF, other, seed=1)
+    assert stats.relative_gain(HALF, other, seed=1) == stats.relative_gain(HALF, other, seed=1)
+
+
+def test_none_or_all_solved_is_not_certainty():
+    none, all_ = stats.interval(np.zeros(164)), stats.interval(np.ones(164))
+    assert none.low == none.value == 0 and none.high == pytest.approx(1 - 0.025 ** (1 / 164))
+    assert all_.high == all_.value == 1 and all_.low == pytest.approx(0.025 ** (1 / 164))
+    assert str(none) == "0.0 % [0.0, 2.2]"
+
+
+def test_a_constant_that_is_no_share_has_no_width():
+    assert stats.interval([0.5, 0.5]) == stats.Interval(0.5, 0.5, 0.5, 2)
+
+
+def test_paired_difference_knows_what_pairing_is_worth():
+    worse = HALF & (RNG.random(300) < 0.9)
+    found = stats.paired_difference(HALF, worse)
+    lost = int((HALF & ~worse).sum())
+    assert found.value == pytest.approx(lost / 300)
+    assert 0 < found.low < found.value < found.high
+    assert found.p == pytest.approx(binomtest(lost, lost).pvalue, abs=0.002)
+    apart = stats.interval(HALF), stats.interval(worse)
+    assert found.high - found.low < apart[0].high - apart[0].low  # far narrower than two intervals side by side
+    assert stats.verdict(found) == "higher" and stats.verdict(stats.paired_difference(worse, HALF)) == "lower"
+
+
+def test_permutation_p_is_mcnemars():
+    a, b = np.zeros(60), np.zeros(60)
+    a[:9], b[9:12] = 1, 1  # 9 against 3 discordant pairs
+    assert stats.paired_difference(a, b).p == pytest.approx(binomtest(9, 12).pvalue, abs=0.02)
+
+
+def test_no_difference():
+    found = stats.paired_difference(HALF, HALF)
+    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+    assert stats.verdict(found) == "no difference seen"
+    rounding = stats.paired_difference([2 / 3, 1 / 3], [1 / 3, 0])  # one difference, two floats
+    assert rounding.low == rounding.high
+
+
+def test_relative_gain():
+    found = stats.relative_gain(HALF, HALF * 0.5)
+    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))  # the same factor on every problem
+    noisy = stats.relative_gain(HALF, HALF & (RNG.random(300) < 0.6))
+    assert 0 < noisy.low < noisy.value < noisy.high
+    assert stats.verdict(noisy) == "higher"
+
+
+def test_a_gain_over_nothing_is_undefined():
+    found = stats.relative_gain(HALF, np.zeros(300))
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert str(found) == stats.verdict(found) == "undefined"
+    rare = stats.relative_gain(np.ones(4), [0, 0, 0, 1])  # many resamples have a zero baseline
+    assert rare.value == 3 and rare.high == np.inf and rare.low == pytest.approx(1 / 3)
+
+
+def test_ratio_is_of_sums_and_not_the_mean_of_ratios():
+    found = stats.ratio_interval([0, 1, 2, 0], [4, 4, 2, 0])
+    assert found.value == pytest.approx(0.3) and found.n == 4
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_spread():
+    found = stats.spread([0.40, 0.42, 0.44])
+    assert (found.mean, found.sd, found.min, found.max, found.n) == pytest.approx((0.42, 0.02, 0.40, 0.44, 3))
+    assert str(found) == "42.0 % ± 2.0 (40.0 to 44.0, 3 seeds)"
+    assert np.isnan(stats.spread([0.4]).sd) and str(stats.spread([0.4])) == "40.0 % (1 seed)"
+
+
+def test_words():
+    assert str(stats.Interval(0.423, 0.381, 0.467, 300)) == "42.3 % [38.1, 46.7]"
+    assert str(stats.Difference(0.053, 0.012, 0.094, 300, 0.0123)) == "+5.3 points [1.2, 9.4], p = 0.012"
+    assert str(stats.Difference(-0.053, -0.09, -0.01, 300, 0.0002)) == "-5.3 points [-9.0, -1.0], p < 0.001"
+    assert stats.verdict(stats.Interval(0.6, 0.5, 0.7, 9), than=0.55) == "no difference seen"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: stats.interval([]), r"shape \(0,\)"),
+        (lambda: stats.interval(np.zeros((2, 2, 2))), r"shape \(2, 2, 2\)"),
+        (lambda: stats.interval([1, np.nan]), "1 scores are missing"),
+        (lambda: stats.paired_difference([1, 0], [1]), "2 and 1 problems"),
+        (lambda: stats.spread([]), "no seeds"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def attempts(passed_in: dict[str, int | None]) -> pd.DataFrame:
+    rows = [
+        {"task_id": task, "sample": 0, "round": r, "passed": r == end}
+        for task, end in passed_in.items()
+        for r in range(3 if end is None else end + 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_curve_by_round_matches_problems_across_seeds():
+    seeds = [attempts({"a": 0, "b": None}), attempts({"b": 1, "a": 0})]  # in another order
+    curve = stats.curve_by_round([metrics.solved_by_round(table, 2) for table in seeds])
+    assert curve["value"].tolist() == [0.5, 0.75, 0.75]
+    assert list(curve.columns) == ["round", "value", "low", "high", "n"] and set(curve["n"]) == {2}
+    with pytest.raises(ValueError, match="different problems"):
+        stats.curve_by_round([metrics.solved_by_round(attempts({task: 0}), 0) for task in "ab"])
