@@ -22,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from cycle_utils.models import locate
 from cycle_utils.paths import PACKAGE, ROOT, runs_dir
 
 RECORD = "run.json"
@@ -57,9 +58,28 @@ def config_dict(config: Any) -> dict[str, Any]:
 
 
 def key_of(config: Any) -> str:
-    """Name of a config's folder: its stage and a digest of everything that it sets."""
-    text = json.dumps(config_dict(config), sort_keys=True)
+    """Name of a config's folder: its stage and a digest of everything that it sets.
+
+    A model folder counts by its weights, not by its path: other weights in the same place are another run.
+    """
+    text = json.dumps(_by_weights(config_dict(config)), sort_keys=True)
     return f"{type(config).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _by_weights(config: dict[str, Any]) -> dict[str, Any]:
+    def counted(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return _by_weights(value)
+        folder = locate(value) if name == "model" else None
+        return weights_digest(Path(folder)) if folder and Path(folder).is_dir() else value
+
+    return {name: counted(name, value) for name, value in config.items()}
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest of the weights in a model folder."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
 
 
 def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) -> Run:

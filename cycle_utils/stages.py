@@ -39,13 +39,19 @@ TEMPERATURES = (0.2, 0.6)  # of the first try and of refinement [artifact]
 
 @dataclass(frozen=True)
 class Pretrain:
-    """The tiny LM from random weights: ``steps`` batches of ``batch_size`` blocks of ``block`` tokens."""
+    """The tiny LM from random weights, in blocks of ``block`` tokens.
+
+    ``train`` is the first phase, ``recurring`` the short second one on files in which code recurs.
+    """
 
     shape: str = tinylm.SHAPE
     block: int = 320
     ambiguity: float = AMBIGUITY
     train: TrainSettings = TrainSettings(
         steps=3600, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
+    )
+    recurring: TrainSettings = TrainSettings(
+        steps=400, batch_size=16, learning_rate=1e-3, save_steps=200, group_by_length=False, compiled=True
     )
 
 
@@ -59,7 +65,7 @@ class FineTune:
     problems: int = 4000
     ambiguity: float = AMBIGUITY
     seed: int = 0
-    train: TrainSettings = TrainSettings(steps=200, learning_rate=5e-4)
+    train: TrainSettings = TrainSettings(steps=350, learning_rate=5e-4)
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class RefineTrain:
     masking: Masking = Masking()
     refine_share: float = 0.75
     fields: tuple[str, ...] = FIELDS
-    train: TrainSettings = TrainSettings(steps=500, learning_rate=1e-3)
+    train: TrainSettings = TrainSettings(steps=450, learning_rate=1e-3)
 
     def __post_init__(self) -> None:
         if not 0 <= self.refine_share <= 1:
@@ -138,15 +144,26 @@ def pretrain(config: Pretrain, progress: bool = True) -> Run:
 
     def make(folder: Path) -> dict[str, Any]:
         tokenizer = tinylm.train_tokenizer()
-        count = config.train.steps * config.train.batch_size
-        rows = tinylm.blocks(tokenizer, count, config.block, seed=1 + config.train.seed, ambiguity=config.ambiguity)
         model = tinylm.new_model(config.shape, config.train.seed)
-        examples = [{"input_ids": ids} for ids in rows["input_ids"]]
-        losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), config.train, folder, progress)
+        losses = {
+            phase: _pretrain_phase(model, tokenizer, config, phase, settings, folder / "checkpoints" / phase, progress)
+            for phase, settings in (("code", config.train), ("recurring", config.recurring))
+        }
         _save(model, tokenizer, folder)
-        return {"losses": losses, "parameters": model.num_parameters(), "tokens": count * config.block}
+        tokens = sum(s.steps * s.batch_size * config.block for s in (config.train, config.recurring))
+        return {"losses": losses, "parameters": model.num_parameters(), "tokens": tokens}
 
     return build(config, make, f"pre-training the {config.shape} LM")
+
+
+def _pretrain_phase(
+    model, tokenizer, config: Pretrain, phase: str, settings: TrainSettings, folder: Path, progress: bool
+) -> list[dict[str, float]]:
+    rows = tinylm.blocks(
+        tokenizer, settings.steps * settings.batch_size, config.block, 1 + settings.seed, config.ambiguity, phase
+    )
+    examples = [{"input_ids": ids} for ids in rows["input_ids"]]
+    return train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
 
 
 def fine_tune(config: FineTune, progress: bool = True) -> Run:

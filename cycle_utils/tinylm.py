@@ -29,7 +29,14 @@ SHAPES = {
 SHAPE = "1.3M"
 BUGGY = 0.12  # share of functions with one wrong slot
 TERSE = 0.8  # ambiguity of a description that examples accompany: they say what it leaves out
-KINDS = {"single": 25, "doctest": 30, "header": 20, "after": 10, "draft": 8, "recur": 7}  # file kinds, in parts
+# Kinds of files, in parts, for the two phases of pre-training: first code and what it computes, then files
+# in which code recurs. The second phase is short; it is what makes the LM copy, as LMs of code do.
+KINDS = {
+    "code": {"single": 25, "doctest": 30, "header": 20, "after": 10, "draft": 8, "recur": 7},
+    "recurring": {"single": 30, "doctest": 8, "header": 8, "after": 4, "notes": 25, "sketch": 25},
+}
+HEADINGS = ("Earlier version", "Draft", "Sketch", "Notes", "Old code", "Version 1", "Backup")
+CLOSINGS = ("Code", "Version 2", "Now", "Current version", "Implementation", "Final code")
 
 
 def _bug(task: tp.Task, rng: random.Random) -> dict[str, int]:
@@ -43,7 +50,7 @@ def _bug(task: tp.Task, rng: random.Random) -> dict[str, int]:
 def _examples(task: tp.Task, values: dict[str, int], rng: random.Random) -> list[tuple[str, str]]:
     """One to three calls with what the code as written (bugs included) gives for them."""
     calls = tp._draw_calls(task, rng, rng.randint(1, 3))
-    results = tp.evaluate(tp.program(task, values), task.names["f"], calls)
+    results = tp.evaluate(task, calls, values)
     return [(f"{task.names['f']}({', '.join(c)})", repr(v)) for c, v in zip(calls, results) if v is not tp.FAILS]
 
 
@@ -59,9 +66,26 @@ def _header(examples: list[tuple[str, str]], rng: random.Random) -> str:
     return "".join(style.format(*example) + "\n" for example in examples)
 
 
-def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY) -> str:
+def _notes(task: tp.Task, code: str, examples: list[tuple[str, str]], rng: random.Random) -> str:
+    """The same code twice: in comments behind the description, with examples now and then, and for good."""
+    mark = rng.choice(("#", "##", "###"))
+    text = f"{tp.prompt(task)}\n\n{mark} {rng.choice(HEADINGS)}:\n\n{_commented(code)}\n\n"
+    if rng.random() < 0.6:
+        text += f"{mark} Example:\n{_header(examples[:1], rng)}\n"
+    return f"{text}{mark} {rng.choice(CLOSINGS)}:\n{code}"
+
+
+def _sketch(task: tp.Task, code: str, body: str, examples: list[tuple[str, str]], rng: random.Random) -> str:
+    """The same code twice: inside the docstring, with examples now and then, and as the body."""
+    text = f"{tp.prompt(task)[:-3]}\n\n{rng.choice(HEADINGS)}:\n{code}\n\n"
+    if rng.random() < 0.6:
+        text += "Example:\n" + "".join(f"Input: {call}\nOutput: {value}\n" for call, value in examples[:1]) + "\n"
+    return f'{text}{rng.choice(CLOSINGS)}:\n    """{body}'
+
+
+def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY, phase: str = "code") -> str:
     """One file of the pre-training text."""
-    kind = rng.choices(list(KINDS), KINDS.values())[0]
+    kind = rng.choices(list(KINDS[phase]), KINDS[phase].values())[0]
     task = tp.draw_task(rng, TERSE if kind in ("doctest", "header") else ambiguity, "train")
     values, way = _bug(task, rng), rng.randrange(len(task.family.bodies))
     whole = tp.prompt(task) + tp.body(task, values, way)
@@ -77,6 +101,11 @@ def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY) -> str:
         case "draft":
             draft = _commented(tp.program(task, values, way))
             return f"{tp.prompt(task)}\n{draft}\n\n{tp.program(task, values, way)}"
+        case "notes":
+            return _notes(task, tp.program(task, values, way), _examples(task, values, rng), rng)
+        case "sketch":
+            body = tp.body(task, values, way)
+            return _sketch(task, tp.program(task, values, way), body, _examples(task, values, rng), rng)
         case "recur":
             other = tp.draw_task(rng, ambiguity, "train")
             between = tp.prompt(other) + tp.body(other, way=rng.randrange(len(other.family.bodies)))
@@ -84,11 +113,11 @@ def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY) -> str:
     raise AssertionError("unreachable")
 
 
-def documents(seed: int, ambiguity: float = tp.AMBIGUITY) -> Iterator[str]:
-    """The endless text, file by file; the same seed gives the same files."""
+def documents(seed: int, ambiguity: float = tp.AMBIGUITY, phase: str = "code") -> Iterator[str]:
+    """The endless text of a phase, file by file; the same arguments give the same files."""
     rng = random.Random(f"pretraining/{seed}/{ambiguity}")
     while True:
-        yield document(rng, ambiguity)
+        yield document(rng, ambiguity, phase)
 
 
 def train_tokenizer(seed: int = 0, files: int = 4000):
@@ -160,7 +189,7 @@ def new_model(shape: str = SHAPE, seed: int = 0):
     )
 
 
-def blocks(tokenizer, count: int, length: int, seed: int = 1, ambiguity: float = tp.AMBIGUITY):
+def blocks(tokenizer, count: int, length: int, seed: int = 1, ambiguity: float = tp.AMBIGUITY, phase: str = "code"):
     """``count`` blocks of ``length`` token ids: files one after another, each closed by :data:`END`.
 
     Returns:
@@ -168,7 +197,7 @@ def blocks(tokenizer, count: int, length: int, seed: int = 1, ambiguity: float =
     """
     from datasets import Dataset
 
-    text, ids, rows = documents(seed, ambiguity), [], []
+    text, ids, rows = documents(seed, ambiguity, phase), [], []
     while len(rows) < count:
         batch = tokenizer([next(text) + END for _ in range(512)], add_special_tokens=False)["input_ids"]
         ids.extend(chain.from_iterable(batch))

@@ -18,8 +18,8 @@ import ast
 import hashlib
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from string import Template
 from typing import Any
@@ -687,19 +687,25 @@ class _Fails:
 FAILS = _Fails()
 
 
-@lru_cache(maxsize=4096)
-def _compiled(source: str) -> Any:
-    return compile(source, "<tinyprograms>", "exec")
+_PLAIN = {place: pool[0] for place, pool in {**ARGUMENTS, **LOCALS}.items()} | {"f": "f"}
 
 
-def evaluate(source: str, entry_point: str, arguments: Sequence[Sequence[str]]) -> list[Any]:
-    """What the trusted ``source`` returns for each call; :data:`FAILS` where it raises."""
+@lru_cache(maxsize=16384)
+def _function(source: str) -> Callable:
     scope: dict[str, Any] = {}
-    exec(_compiled(source), scope)
-    results = []
+    exec(compile(source, "<tinyprograms>", "exec"), scope)
+    return scope["f"]
+
+
+def evaluate(task: Task, arguments: Sequence[Sequence[str]], values: Mapping[str, int] | None = None) -> list[Any]:
+    """What the task's own program, or another reading of it, returns for each call; :data:`FAILS` if it raises.
+
+    Identifiers do not change what a program computes: all go by the same, so that each is compiled once.
+    """
+    function, results = _function(program(replace(task, names=_PLAIN), values)), []
     for call in arguments:
         try:
-            results.append(scope[entry_point](*(eval(argument) for argument in call)))
+            results.append(function(*(eval(argument) for argument in call)))
         except Exception:
             results.append(FAILS)
     return results
@@ -723,10 +729,10 @@ def readings(task: Task) -> Iterator[tuple[dict[str, int], float]]:
 def _draw_calls(task: Task, rng: random.Random, count: int) -> list[tuple[str, ...]]:
     """Distinct calls on which the task's own program does not raise."""
     code = {s.name: s.values[task.values[s.name]].code for s in task.family.slots}
-    source, seen = program(task), {}
+    seen: dict[tuple[str, ...], None] = {}
     for _ in range(40):
         fresh = [_arguments(task.family.inputs, rng, code) for _ in range(count)]
-        for call, value in zip(fresh, evaluate(source, task.names["f"], fresh)):
+        for call, value in zip(fresh, evaluate(task, fresh)):
             if value is not FAILS:
                 seen.setdefault(call, None)
         if len(seen) >= count:
@@ -736,11 +742,11 @@ def _draw_calls(task: Task, rng: random.Random, count: int) -> list[tuple[str, .
 
 def _telling(task: Task, calls: Sequence[tuple[str, ...]]) -> bool:
     """Whether these calls tell the program from each that differs in one slot."""
-    truth = evaluate(program(task), task.names["f"], calls)
+    truth = evaluate(task, calls)
     for slot in task.family.slots:
         for index in range(len(slot.values)):
             if index != task.values[slot.name]:
-                other = evaluate(program(task, {slot.name: index}), task.names["f"], calls)
+                other = evaluate(task, calls, {slot.name: index})
                 if all(_same(a, b) for a, b in zip(truth, other)):
                     return False
     return True
@@ -758,7 +764,7 @@ def draw_calls(task: Task, rng: random.Random) -> list[tuple[str, ...]]:
 def make_problem(task: Task, task_id: str, rng: random.Random) -> Problem:
     """The draw as a :class:`~cycle_utils.problems.Problem`, with tests and every way to write it."""
     calls = draw_calls(task, rng)
-    values = evaluate(program(task), task.names["f"], calls)
+    values = evaluate(task, calls)
     tests = [f"assert {task.names['f']}({', '.join(c)}) == {v!r}" for c, v in zip(calls, values)]
     evidence = {s.name: s.evidence for s in task.family.slots}
     return Problem(
@@ -827,10 +833,10 @@ def read_ideally(problem: Problem, rounds: int = 4, tests: str = "all") -> Reade
     The first try is the best possible one. Later tries are the most probable ones given all that was shown;
     a reader that tried for information instead could at most be better in the rounds after.
     """
-    task, entry, calls = problem.meta["task"], problem.entry_point, problem.meta["calls"]
+    task, calls = problem.meta["task"], problem.meta["calls"]
     shown = range(len(calls)) if tests == "all" else range(len(problem.public_tests))
-    truth = evaluate(program(task), entry, calls)
-    table = [(v, w, evaluate(program(task, v), entry, calls)) for v, w in readings(task)]
+    truth = evaluate(task, calls)
+    table = [(v, w, evaluate(task, calls, v)) for v, w in readings(task)]
     tried, left = [], []
     for attempt in range(rounds + 1):
         # Readings that agree on every test are one answer: their weights add up.

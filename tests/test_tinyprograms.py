@@ -171,7 +171,7 @@ def told_apart(problem: Problem, slot: tp.Slot) -> list[bool]:
     """For each other value of the slot: whether some test fails the program that has it."""
     task = problem.meta["task"]
     right, *others = (
-        tp.evaluate(tp.program(task, {slot.name: index}), problem.entry_point, problem.meta["calls"])
+        tp.evaluate(task, problem.meta["calls"], {slot.name: index})
         for index in sorted(range(len(slot.values)), key=lambda index: index != task.values[slot.name])
     )
     return [right != other for other in others]
@@ -266,7 +266,7 @@ def test_first_try_of_the_ideal_reader_is_right_as_often_as_the_prior_says():
     for problem in SAMPLE:
         task, weight = problem.meta["task"], collections.Counter()
         for values, probability in tp.readings(task):
-            answers = tp.evaluate(tp.program(task, values), problem.entry_point, problem.meta["calls"])
+            answers = tp.evaluate(task, problem.meta["calls"], values)
             weight[repr(answers)] += probability
         expected.append(max(weight.values()))
     spread = sum(p * (1 - p) for p in expected) ** 0.5 / len(expected)

@@ -39,7 +39,7 @@ class Candidate:
     def __init__(self, runner: Runner, suite: FunctionSuite, sources: list[str], final: bool):
         self.runner, self.suite, self._final = runner, suite, final
         self.busy, self.seconds = False, 0.0
-        self._job = {"sources": sources, "setup": suite.setup, "entry": suite.entry_point}
+        self._job = {"sources": sources, "setup": suite.setup, "asked": suite.asked, "entry": suite.entry_point}
         self._left = runner.settings.time_limit
         self._late = False  # a test has hit the limit
         self._child: Child | None = None
@@ -95,7 +95,7 @@ class Candidate:
         if loaded.kind != "value":
             raise LoadFailed(self._lost(loaded))
 
-    def _exchange(self, index: int, call: bytes | str, remaining: int) -> Answer:
+    def _exchange(self, index: int, call: int | str, remaining: int) -> Answer:
         if self._left <= 0:
             return Answer(index, "timeout")
         try:

@@ -7,9 +7,11 @@ import marshal
 import os
 import socket
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cycle_utils.execution import suite
 from cycle_utils.execution.inside import plain
 from cycle_utils.execution.runner import LOADING, Child, Runner, Settings
 
@@ -138,9 +140,13 @@ def attempt(facts):
 }
 
 
-def isolation_report() -> IsolationReport:
-    """Try each layer on this machine, and a number of ways out of them all. Takes about two seconds."""
-    runner = Runner(Settings(time_limit=1.0, memory_limit_mb=256))
+def isolation_report(without: Sequence[str] = ()) -> IsolationReport:
+    """Try each layer on this machine, and a number of ways out of them all. Takes about two seconds.
+
+    Args:
+        without: layers to leave out, to see whether the others hold by themselves.
+    """
+    runner = Runner(Settings(time_limit=1.0, memory_limit_mb=256, without=tuple(without)))
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
         secret = Path(folder) / "secret"
         secret.write_text("not for candidates")
@@ -157,18 +163,18 @@ def isolation_report() -> IsolationReport:
 
 def _gets_out(runner: Runner, source: str, facts: dict) -> bool:
     """Whether a program got out: it said so, and no process of its remained where that was the point."""
-    before = _descendants(runner.process.pid)
-    job = {"sources": [source], "setup": marshal.dumps(compile("", "", "exec")), "entry": "attempt"}
+    before = descendants(runner.process.pid)
+    job = {"sources": [source], "setup": marshal.dumps(compile("", "<setup>", "exec")), "entry": "attempt", "asked": suite.NOTHING}
     child = Child(runner, {**job, "calls": [(0, plain.dumps(([facts], {})))], "more": False})
     answer = child.gather([LOADING, 0], 1.0)[-1]
     child.end()
     child.ending()
     if "fork" in source:
-        return bool(_descendants(runner.process.pid) - before)
+        return bool(descendants(runner.process.pid) - before)
     return answer.kind == "value" and answer.payload is True
 
 
-def _descendants(pid: int) -> set[int]:
+def descendants(pid: int) -> set[int]:
     """All processes that descend from ``pid``."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):

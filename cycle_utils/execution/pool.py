@@ -7,6 +7,7 @@ takes its referee down twice is called crashed.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ serve(Connection(int(sys.argv[2])), Settings(**json.loads(sys.argv[3])))
 """
 _PACKAGE = Path(__file__).resolve().parents[1]
 CHUNK = 8  # programs of one problem that go to the same referee: it reads a problem's tests once
+KNOWN_PROBLEMS = 1000  # whose tests a referee keeps, read, from one batch to the next
 LOSSES = 2  # referees that a program may take down before it is called crashed
 GRACE = 30.0  # seconds beyond all limits before a referee counts as hung
 
@@ -71,7 +73,7 @@ class Worker:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._folder = tempfile.TemporaryDirectory(prefix="cycle-judge-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix=f"cycle-judge-{os.getpid()}-", ignore_cleanup_errors=True)
         self.connection, theirs = Pipe()
         arguments = [str(_PACKAGE), str(theirs.fileno()), json.dumps(asdict(settings))]
         self._process = subprocess.Popen(
@@ -104,6 +106,7 @@ class Worker:
         try:
             for job in jobs:
                 if job.key not in self._known:
+                    self._make_room()
                     self._known.add(job.key)
                     self.connection.send(("problem", job.key, job.problem))
                 self.connection.send(("job", job.number, job.key, job.sources, job.alone))
@@ -139,10 +142,11 @@ class Worker:
         """Whether the current job has taken longer than all its limits together."""
         return bool(self.jobs) and monotonic() > self._deadline
 
-    def forget(self) -> None:
-        """Let the referee drop the problems it knows: a batch is over."""
-        self._known.clear()
-        self.connection.send(("forget",))
+    def _make_room(self) -> None:
+        """Let the referee drop the problems it knows when they are many."""
+        if len(self._known) >= KNOWN_PROBLEMS:
+            self._known.clear()
+            self.connection.send(("forget",))
 
     def close(self) -> None:
         """End the referee; at once where it is at work or does not answer. Its sandbox ends with it."""
@@ -194,8 +198,6 @@ class Pool:
             yield from self._given_up(todo)
             for worker in [worker for worker in active if worker.hung]:
                 self._replace(active, worker, todo)
-        for worker in active:
-            self._attempt(active, worker, todo, worker.forget)
 
     def _attempt(self, active: list[Worker], worker: Worker, todo: deque, action):
         """Do something with a worker; replace it if it turns out to be lost."""

@@ -11,13 +11,14 @@ import random
 import sys
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from cycle_utils.execution import suite as suites
 from cycle_utils.execution.candidate import RESERVE, Candidate, LoadFailed
 from cycle_utils.execution.compare import same_output, same_value
 from cycle_utils.execution.feedback import FIELD_LIMIT, TIME_OUT, clip, show
-from cycle_utils.execution.runner import EXITED, Answer, Child, Runner, SandboxDied, Settings
+from cycle_utils.execution.runner import EXITED, LOADING, Answer, Child, Runner, SandboxDied, Settings
 from cycle_utils.execution.suite import FunctionSuite, StdinSuite
 from cycle_utils.execution.verdict import CRASHED, ERROR, FAILED, PASSED, TIMEOUT, TestResult, Verdict, verdict_of
 from cycle_utils.problems import Problem
@@ -45,10 +46,14 @@ def outcome(answer: Answer) -> dict:
     return {"status": ERROR, "exception": exception, "line": line or None}
 
 
-def _unloaded(task_id: str, suite: FunctionSuite, answer: Answer, seconds: float) -> Verdict:
-    """The verdict on a program that was never ready to be asked: all its tests share the reason."""
+def _unloaded(task_id: str, shown: list[dict], answer: Answer, seconds: float) -> Verdict:
+    """The verdict on a program that was never ready to be asked: all its tests share the reason.
+
+    Args:
+        shown: what each test's result shows besides, such as its input.
+    """
     fields = outcome(answer)
-    tests = [TestResult(input=spec.input, **fields) for spec in suite.specs]
+    tests = [TestResult(**each, **fields) for each in shown]
     return Verdict(task_id, fields["status"], tests, fields["exception"], fields.get("line"), seconds)
 
 
@@ -232,7 +237,8 @@ class FunctionTrial:
         self._candidate.close()
         seconds, busy = self._candidate.seconds, self._candidate.busy
         if self._unloaded is not None:
-            return _unloaded(self.task_id, self.suite, self._unloaded, seconds), busy
+            shown = [{"input": spec.input} for spec in self.suite.specs]
+            return _unloaded(self.task_id, shown, self._unloaded, seconds), busy
         if self.suite.code is None:
             self._tests = _compared(self.suite, self._answers)
         elif self._tests is None:
@@ -249,7 +255,8 @@ class StdinTrial:
     def __init__(self, runner: Runner, task_id: str, suite: StdinSuite, sources: list[str], final: bool):
         self.runner, self.task_id, self.suite, self.sources, self.final = runner, task_id, suite, sources, final
         self._results: list[TestResult] = []
-        self._busy = False
+        self._unloaded: Answer | None = None
+        self._busy, self._seconds = False, 0.0
 
     def begin(self) -> None:
         """Nothing: its processes begin and end one by one."""
@@ -257,39 +264,48 @@ class StdinTrial:
     def collect(self) -> None:
         limit = self.runner.settings.time_limit
         for text, expected in zip(self.suite.inputs, self.suite.outputs):
-            result, busy = _run_once(self.runner, self.suite, self.sources, text, expected, limit)
-            self._results.append(result)
-            if result.status == TIMEOUT:
-                self._busy = self._busy or busy
+            answer, output = self._run(text, expected, limit)
+            if answer.index == LOADING and answer.kind == "error":
+                self._unloaded = answer
+                return
+            self._results.append(_printed(answer, output, text, expected))
+            if answer.kind == "timeout":
                 if self._busy and not self.final:
                     return
                 remaining = len(self.suite.inputs) - len(self._results)
                 limit = min(limit, self.runner.settings.time_limit * RESERVE / max(1, remaining))
 
+    def _run(self, text: str, expected: str, limit: float) -> tuple[Answer, str]:
+        """Run the program on one input: how it ended, and what it printed."""
+        job = {"sources": self.sources, "setup": self.suite.setup, "entry": None, "calls": [], "more": False}
+        child = Child(self.runner, job, stdin=text, output_limit=4 * len(expected) + OUTPUT_ROOM)
+        answer = child.gather([LOADING, 0], limit)[-1]
+        child.end()
+        ending = child.ending()
+        self._seconds += ending.seconds
+        self._busy = self._busy or (answer.kind == "timeout" and child.busy)
+        return replace(ending.explain(answer), seconds=ending.seconds), child.output.decode("utf-8", "replace")
+
     def verdict(self) -> tuple[Verdict, bool]:
         """As :meth:`FunctionTrial.verdict`."""
-        seconds = sum(result.seconds for result in self._results)
-        return verdict_of(self.task_id, self._results, seconds), self._busy
+        if self._unloaded is not None:
+            shown = [
+                {"input": clip(text, FIELD_LIMIT), "expected": clip(expected, FIELD_LIMIT)}
+                for text, expected in zip(self.suite.inputs, self.suite.outputs)
+            ]
+            return _unloaded(self.task_id, shown, self._unloaded, self._seconds), False
+        return verdict_of(self.task_id, self._results, self._seconds), self._busy
 
 
-def _run_once(
-    runner: Runner, suite: StdinSuite, sources: list[str], text: str, expected: str, limit: float
-) -> tuple[TestResult, bool]:
-    """One run of the program on one input, and whether the machine was busy."""
-    job = {"sources": sources, "setup": suite.setup, "entry": None, "calls": [], "more": False}
-    child = Child(runner, job, stdin=text, output_limit=4 * len(expected) + OUTPUT_ROOM)
-    answer = child.gather([0], limit)[0]
-    child.end()
-    ending = child.ending()
-    answer = ending.explain(answer)
-    output = child.output.decode("utf-8", "replace")
+def _printed(answer: Answer, output: str, text: str, expected: str) -> TestResult:
+    """The result of one run of a program that reads standard input."""
     if answer.kind == "value" or answer.payload == EXITED:  # os._exit: the output counts, the exit code does not
         fields = {"status": PASSED if same_output(output, expected) else FAILED}
     else:
         fields = outcome(answer)
     shown = {"input": text, "expected": expected, "actual": output}
     fields |= {name: clip(value, FIELD_LIMIT) for name, value in shown.items()}
-    return TestResult(seconds=ending.seconds, **fields), child.busy
+    return TestResult(seconds=answer.seconds, **fields)
 
 
 class _Refused:
@@ -334,8 +350,9 @@ class Desk:
         while wait or self._connection.poll():
             what, *message = self._connection.recv()
             if what == "job":
-                trial = self._trial(message)
-                return message, self._safely(message, trial, "begin")
+                number, key, sources, final = message
+                job = (number, *self._known[key], sources, final)
+                return job, self._safely(job, self._trial(job), "begin")
             if what == "problem":
                 self._read(*message)
             else:
@@ -349,22 +366,21 @@ class Desk:
         except suites.BadProblem as error:
             self._known[key] = (problem.task_id, error)
 
-    def _trial(self, job: list) -> FunctionTrial | StdinTrial | _Refused:
-        _, key, sources, final = job
-        task_id, suite = self._known[key]
+    def _trial(self, job: tuple) -> FunctionTrial | StdinTrial | _Refused:
+        _, task_id, suite, sources, final = job
         if isinstance(suite, suites.BadProblem):
             return _Refused(Verdict(task_id, ERROR, error=str(suite)))
         kind = StdinTrial if isinstance(suite, StdinSuite) else FunctionTrial
         return kind(self.runner, task_id, suite, sources, final)
 
-    def _verdict(self, job: list, trial) -> tuple[object, tuple[Verdict, bool]]:
+    def _verdict(self, job: tuple, trial) -> tuple[object, tuple[Verdict, bool]]:
         try:
             return trial, trial.verdict()
         except SandboxDied:
             trial = self._anew(job)
             return trial, trial.verdict()
 
-    def _safely(self, job: list, trial, step: str):
+    def _safely(self, job: tuple, trial, step: str):
         """Take a step of a trial; when the sandbox is lost over it, the trial as it went in a new one."""
         try:
             getattr(trial, step)()
@@ -372,7 +388,7 @@ class Desk:
         except SandboxDied:
             return self._anew(job)
 
-    def _anew(self, job: list):
+    def _anew(self, job: tuple):
         """The whole trial once more, in a new sandbox; if that is lost as well, it is the program's doing."""
         self._replace_runner()
         trial = self._trial(job)
@@ -382,8 +398,7 @@ class Desk:
             return _Refused(trial.verdict()[0])
         except SandboxDied:
             self._replace_runner()
-            task_id, _ = self._known[job[1]]
-            return _Refused(Verdict(task_id, CRASHED, error="crashed (the sandbox was lost twice)"))
+            return _Refused(Verdict(job[1], CRASHED, error="crashed (the sandbox was lost twice)"))
 
     def _replace_runner(self) -> None:
         self.runner.close()

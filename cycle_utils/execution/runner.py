@@ -104,7 +104,7 @@ class Runner:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self._folder = tempfile.TemporaryDirectory(prefix="cycle-judge-")
+        self._folder = tempfile.TemporaryDirectory(prefix="sandbox-", ignore_cleanup_errors=True)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config = self._config(theirs.fileno())
         self.process = subprocess.Popen(
@@ -192,7 +192,7 @@ class Child:
         self._poll.register(self._output_fd, select.POLLIN)
         return [stdin, stdout]
 
-    def ask(self, index: int, call: bytes | str, limit: float) -> Answer:
+    def ask(self, index: int, call: int | str, limit: float) -> Answer:
         """The answer to one more call over the socket; see :meth:`hear`."""
         self._sock.settimeout(self.runner.settings.time_limit)
         try:
@@ -296,7 +296,7 @@ class Child:
     def _answer(self, frame: bytes, index: int) -> Answer:
         """A frame as an answer; anything but the expected one counts as a crash."""
         try:
-            nonce, number, kind, payload, printed, seconds, arguments = plain.loads(frame)
+            nonce, number, kind, payload, printed, seconds, arguments = plain.loads(frame.decode())
             if nonce == self._nonce and number == index and kind in ("value", "error", "crashed"):
                 if kind == "error":
                     payload = [str(part) for part in payload]

@@ -18,6 +18,7 @@ import ast
 import builtins
 import marshal
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import CodeType
@@ -48,7 +49,8 @@ class FunctionSuite:
 
     Attributes:
         specs: one for each test result.
-        questions: the calls that can be sent beforehand: marshalled code, or arguments as JSON.
+        questions: the calls that can be sent beforehand: their numbers in ``asked``, or arguments as JSON.
+        asked: marshalled code of a list of functions, each of which makes one call.
         together: whether all questions may be asked at once, before the judging code runs.
         code: the judging code; ``None`` for call-based tests, where ``expected`` is compared directly.
         expected: call-based tests: the value to return.
@@ -58,7 +60,8 @@ class FunctionSuite:
 
     entry_point: str
     specs: list[TestSpec]
-    questions: list[bytes | str]
+    questions: list[int | str]
+    asked: bytes
     together: bool
     code: CodeType | None
     expected: list[object]
@@ -74,6 +77,9 @@ class StdinSuite:
     outputs: list[str]
     setup: bytes
     entry_point: None = None
+
+
+NOTHING = marshal.dumps(compile("[]", "<test>", "eval"))
 
 
 def read(problem: Problem) -> FunctionSuite | StdinSuite:
@@ -124,7 +130,7 @@ def _read_calls(problem: Problem) -> FunctionSuite:
         specs.append(TestSpec(call_text(problem.entry_point, test["input"])))
     setup = marshal.dumps(_compiled(problem, program.CALL_BASED_PRELUDE + problem.setup, "setup"))
     expected = [test["output"] for test in problem.tests]
-    return FunctionSuite(problem.entry_point, specs, questions, True, None, expected, setup, None)
+    return FunctionSuite(problem.entry_point, specs, questions, NOTHING, True, None, expected, setup, None)
 
 
 def call_text(name: str, args: list, kwargs: Mapping | None = None) -> str:
@@ -149,7 +155,8 @@ def _read_assertions(problem: Problem) -> FunctionSuite:
     return FunctionSuite(
         problem.entry_point,
         reader.specs,
-        reader.questions,
+        list(range(len(reader.questions))),
+        reader.compiled_questions(),
         reader.together,
         compile(tree, "<tests>", "exec", dont_inherit=True),
         [],
@@ -167,7 +174,8 @@ def _library_imports(tree: ast.AST) -> list[str]:
 def _rewritten(problem: Problem, index: int, test: str, reader: _Reader) -> list[ast.stmt]:
     """The judging code of one test; ``check(candidate)`` is called when the test defines it."""
     try:
-        tree = ast.parse(test)
+        with warnings.catch_warnings(action="ignore"):  # upstream's tests hold escapes like "\\w"
+            tree = ast.parse(test)
     except (SyntaxError, ValueError) as error:
         raise BadProblem(f"{problem.task_id}: test {index} is no Python ({error}): {clip(test, 80)!r}.") from error
     check = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"), None)
@@ -183,17 +191,23 @@ class _Reader(ast.NodeTransformer):
     def __init__(self, entry_point: str):
         self.entry_point = entry_point
         self.specs: list[TestSpec] = []
-        self.questions: list[bytes] = []
+        self.questions: list[ast.expr] = []
         self.together = True
-        self._names: set[str] = set()
         self._bound: set[str] = set()
+        self._check: ast.FunctionDef | None = None
         self._straight = True
 
     def read(self, tree: ast.Module, check: ast.FunctionDef | None) -> list[ast.stmt]:
-        self._names = {"candidate", self.entry_point}
+        """The judging code of one test; from here on, the candidate goes by its real name everywhere."""
+        names = {"candidate"}
         if check is not None and check.args.args:
-            self._names.add(check.args.args[0].arg)
-        self._bound = _bound_names(tree)
+            names.add(check.args.args[0].arg)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node.id in names:
+                node.id = self.entry_point
+            elif isinstance(node, ast.arg) and node.arg in names:
+                node.arg = self.entry_point
+        self._bound = _bound_names(tree) - {self.entry_point}
         self._check = check
         return self.visit(tree).body
 
@@ -207,84 +221,70 @@ class _Reader(ast.NodeTransformer):
         return node
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        if node.id in self._names and isinstance(node.ctx, ast.Load):
+        if node.id == self.entry_point and isinstance(node.ctx, ast.Load):
             self.together = False  # the function itself is handed about: whoever calls it asks at that time
         return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        """``assert a == b`` becomes ``__test__(k, lambda: a, lambda: b)``."""
+        """``assert a == b`` becomes ``__test__(k, lambda: a, lambda: b, "==")``."""
         if isinstance(node.test, ast.Constant):
             return ast.Pass()
-        asserted, wanted, swapped = self._sides(node.test)
-        text = self._renamed(asserted)
-        self.specs.append(TestSpec(clip(text, FIELD_LIMIT), self._is_candidate_call(asserted)))
+        asserted, wanted, how = self._sides(node.test)
+        self.specs.append(TestSpec(clip(ast.unparse(asserted), FIELD_LIMIT), self._is_question(asserted)))
         sides = [_lambda(self.visit(asserted)), _lambda(self.visit(wanted))]
-        arguments = [ast.Constant(len(self.specs) - 1), *sides, ast.Constant(swapped)]
+        arguments = [ast.Constant(len(self.specs) - 1), *sides, ast.Constant(how)]
         return ast.Expr(ast.Call(ast.Name("__test__", ast.Load()), arguments, []))
 
-    def _sides(self, test: ast.expr) -> tuple[ast.expr, ast.expr | ast.Constant, str]:
+    def _sides(self, test: ast.expr) -> tuple[ast.expr, ast.expr, str]:
         """The side with the candidate, the value it should have, and how the two are compared."""
-        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+        if isinstance(test, ast.Compare) and len(test.ops) == 1:
             left, right = test.left, test.comparators[0]
-            if self._asks(left) and not self._asks(right):
-                return left, right, "=="
-            if self._asks(right) and not self._asks(left):
-                return right, left, "reversed =="
-        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Is):
-            if self._asks(test.left) and isinstance(test.comparators[0], ast.Constant):
-                return test.left, test.comparators[0], "is"
-        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) and self._is_candidate_call(test.operand):
+            if isinstance(test.ops[0], ast.Eq) and self._asks(left) != self._asks(right):
+                return (left, right, "==") if self._asks(left) else (right, left, "reversed ==")
+            if isinstance(test.ops[0], ast.Is) and isinstance(right, ast.Constant):
+                return left, right, "is"
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) and self._is_question(test.operand):
             return test.operand, ast.Constant(False), "truth"
         return test, ast.Constant(True), "truth"
 
     def _asks(self, node: ast.AST) -> bool:
-        return any(isinstance(part, ast.Name) and part.id in self._names for part in ast.walk(node))
+        return any(isinstance(part, ast.Name) and part.id == self.entry_point for part in ast.walk(node))
 
-    def _is_candidate_call(self, node: ast.AST) -> bool:
-        return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self._names
-
-    def _renamed(self, node: ast.AST) -> str:
-        """The source of an expression, with the function's real name."""
-        return ast.unparse(_Rename(self._names, self.entry_point).visit(_copy(node)))
+    def _is_question(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == self.entry_point
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        if not self._is_candidate_call(node):
+        """A call of the candidate becomes ``__answer__(j)`` or ``__call__(...)``."""
+        if not self._is_question(node):
             return self.generic_visit(node)
-        if not self._is_closed(node):
-            self.together = False
-            node.args = [self.visit(arg) for arg in node.args]
-            node.keywords = [self.visit(keyword) for keyword in node.keywords]
-            node.func = ast.Name("__call__", ast.Load())
-            return node
-        self.together = self.together and self._straight
-        asked = ast.fix_missing_locations(ast.Expression(_Rename(self._names, "__entry__").visit(_copy(node))))
-        self.questions.append(marshal.dumps(compile(asked, "<test>", "eval", dont_inherit=True)))
-        return ast.Call(ast.Name("__answer__", ast.Load()), [ast.Constant(len(self.questions) - 1)], [])
+        if self._is_closed(node):
+            self.together = self.together and self._straight
+            self.questions.append(node)
+            return ast.Call(ast.Name("__answer__", ast.Load()), [ast.Constant(len(self.questions) - 1)], [])
+        self.together = False
+        node.args = [self.visit(arg) for arg in node.args]
+        node.keywords = [self.visit(keyword) for keyword in node.keywords]
+        node.func = ast.Name("__call__", ast.Load())
+        return node
 
     def _is_closed(self, node: ast.Call) -> bool:
         """Whether a call uses no variable of the test, so that it means the same in the candidate's process."""
-        own = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
-        own |= {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
-        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-        return not (used - own - self._names) & self._bound
+        own, used = set(), set()
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name):
+                (used if isinstance(part.ctx, ast.Load) else own).add(part.id)
+            elif isinstance(part, ast.arg):
+                own.add(part.arg)
+        return not (used - own) & self._bound
+
+    def compiled_questions(self) -> bytes:
+        """All questions as one piece of marshalled code, whose value is a list of functions."""
+        asked = ast.Expression(ast.List([_lambda(question) for question in self.questions], ast.Load()))
+        return marshal.dumps(compile(ast.fix_missing_locations(asked), "<test>", "eval", dont_inherit=True))
 
 
 _STRAIGHT = (ast.Module, ast.Assert, ast.Expr, ast.Compare, ast.Call, ast.UnaryOp, ast.BinOp, ast.Attribute)
 _STRAIGHT += (ast.Subscript, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.keyword, ast.Assign)
-
-
-class _Rename(ast.NodeTransformer):
-    """Gives the function under test another name."""
-
-    def __init__(self, names: set[str], to: str):
-        self.names, self.to = names, to
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        return ast.Name(self.to, node.ctx) if node.id in self.names else node
-
-
-def _copy(node: ast.AST) -> ast.AST:
-    return ast.parse(ast.unparse(node), mode="eval").body
 
 
 def _lambda(body: ast.expr) -> ast.Lambda:

@@ -9,7 +9,7 @@ added to that file: the judge need not wake up for each. Other calls come and ar
 are a length of four bytes and that many bytes:
 
 - judge to child, first thing in the file: the job, a marshalled dictionary of ``nonce``, ``sources`` (the program's
-  possible readings), ``setup`` (code), ``entry`` (``None``: a program that reads standard input), ``calls``
+  possible readings), ``setup`` (code), ``asked`` (code of a list of functions, one a question), ``entry`` (``None``: a program that reads standard input), ``calls``
   (``(index, call)``) and ``more`` (whether calls follow on the socket: then all answers go there, too);
 - judge to child, on the socket: marshalled ``(index, call)``;
 - child to judge: JSON arrays ``[nonce, index, kind, payload, printed, seconds, arguments]``, where ``index``
@@ -107,8 +107,12 @@ class Printed(io.RawIOBase):
 
 
 def describe(error: BaseException, source: str) -> list[str]:
-    """``[type name, message, the candidate's own line]`` of an exception; the line is empty when unknown."""
-    name = str(type(error).__name__)
+    """``[type name, message, the candidate's own line]`` of an exception; the line is empty when unknown.
+
+    Kinds of ``SystemExit`` and ``MemoryError`` go by those names: they are no errors but crashes.
+    """
+    crash = next((kind for kind in (SystemExit, MemoryError) if isinstance(error, kind)), type(error))
+    name = str(crash.__name__)
     try:
         message = str(error.msg) if isinstance(error, SyntaxError) else str(error)
     except Exception:
@@ -179,24 +183,26 @@ class FunctionTask:
         code, self.source = compile_first(self.job["sources"])
         exec(marshal.loads(self.job["setup"]), self.space)
         exec(code, self.space)
-        self.space["__entry__"] = self._entry(self.job["entry"])
+        name = self.job["entry"]
+        self.entry = self.space.setdefault(name, self._method(name))
+        if self.entry is None:
+            raise NameError(f"name {name!r} is not defined")
+        self.asked = eval(marshal.loads(self.job["asked"]), self.space)
         return None, None
 
-    def _entry(self, name: str):
-        """The function under test: a global, or a method of ``class Solution``, made anew for each call."""
-        if name in self.space:
-            return self.space[name]
+    def _method(self, name: str):
+        """The function under test as a method of ``class Solution``, which is made anew for each call."""
         solution = self.space.get("Solution")
         if isinstance(solution, type) and hasattr(solution, name):
             return lambda *args, **kwargs: getattr(solution(), name)(*args, **kwargs)
-        raise NameError(f"name {name!r} is not defined")
+        return None
 
-    def _call(self, call: bytes | str) -> tuple[object, object]:
-        """Answer one call: compiled code, or arguments as JSON. The second value is what became of those."""
-        if isinstance(call, bytes):
-            return plain.encode(eval(marshal.loads(call), self.space)), None
+    def _call(self, call: int | str) -> tuple[object, object]:
+        """Answer one call: a question's number, or arguments as JSON. The second value is what became of those."""
+        if isinstance(call, int):
+            return plain.encode(self.asked[call]()), None
         args, kwargs = plain.loads(call)
-        result = plain.encode(self.space["__entry__"](*args, **kwargs))
+        result = plain.encode(self.entry(*args, **kwargs))
         after = plain.encode((args, kwargs))
         return result, (after if json.dumps(after) != call else None)
 
@@ -226,10 +232,14 @@ class StdinTask:
 
     def run(self) -> None:
         """Run the program to its end, as the interpreter would end it, and report how it ended."""
-        began = perf_counter()
-        source, ending = self.job["sources"][0], ["value", None]
         try:
             code, source = compile_first(self.job["sources"])
+        except Exception as error:
+            self.channel.write(-1, "error", describe(error, self.job["sources"][0]), "", 0.0, None)
+            return
+        self.channel.write(-1, "value", None, "", 0.0, None)
+        began, ending = perf_counter(), ["value", None]
+        try:
             module = sys.modules["__main__"] = _clean_module("__main__")
             module.__file__ = "main.py"
             self._execute(code, module)
@@ -275,9 +285,9 @@ def main(stage: Stage) -> None:
 
 def rehearse(stage: Stage) -> None:
     """Go through a harmless function task, in the warm parent: first times cost more than later ones."""
-    call = marshal.dumps(compile("__entry__([1, 2.5], 'a')", "<test>", "eval"))
-    job = {"nonce": "0" * 32, "sources": [_REHEARSED], "setup": marshal.dumps(compile("", "", "exec")), "entry": "f"}
-    data = marshal.dumps({**job, "calls": [(0, call), (1, plain.dumps(([[1], "a"], {})))], "more": False})
+    asked = marshal.dumps(compile("[lambda: f([1, 2.5], 'a')]", "<test>", "eval"))
+    job = {"nonce": "0" * 32, "sources": [_REHEARSED], "setup": marshal.dumps(compile("", "", "exec")), "entry": "f", "asked": asked}
+    data = marshal.dumps({**job, "calls": [(0, 0), (1, plain.dumps(([[1], "a"], {})))], "more": False})
     stdout = sys.stdout
     for _ in range(20):  # the interpreter specializes code that has run a number of times
         reading, writing = os.pipe()

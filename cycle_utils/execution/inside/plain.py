@@ -201,10 +201,13 @@ def dumps(value: object) -> str:
     return json.dumps(encode(value))
 
 
-def loads(text: str | bytes) -> object:
+_read = json.JSONDecoder(object_hook=_decode_object).decode
+
+
+def loads(text: str) -> object:
     """The value behind :func:`dumps`' text, rebuilt from plain types.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError, RecursionError: ``text`` is nothing that ``dumps`` makes.
     """
-    return json.loads(text, object_hook=_decode_object)
+    return _read(text)
