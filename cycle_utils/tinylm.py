@@ -83,9 +83,9 @@ def _sketch(task: tp.Task, code: str, body: str, examples: list[tuple[str, str]]
     return f'{text}{rng.choice(CLOSINGS)}:\n    """{body}'
 
 
-def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY, phase: str = "code") -> str:
-    """One file of the pre-training text."""
-    kind = rng.choices(list(KINDS[phase]), KINDS[phase].values())[0]
+def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY, phase: str = "code", kind: str | None = None) -> str:
+    """One file of the pre-training text, of a kind drawn by the phase's shares unless it is given."""
+    kind = kind or rng.choices(list(KINDS[phase]), KINDS[phase].values())[0]
     task = tp.draw_task(rng, TERSE if kind in ("doctest", "header") else ambiguity, "train")
     values, way = _bug(task, rng), rng.randrange(len(task.family.bodies))
     whole = tp.prompt(task) + tp.body(task, values, way)

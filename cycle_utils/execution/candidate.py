@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cycle_utils.execution.inside import plain
+from cycle_utils.execution.program import Program
 from cycle_utils.execution.runner import LOADING, Answer, Child, Ending, Runner
 from cycle_utils.execution.suite import FunctionSuite
 
@@ -36,10 +37,11 @@ class Candidate:
         seconds: CPU seconds of the processes that have ended.
     """
 
-    def __init__(self, runner: Runner, suite: FunctionSuite, sources: list[str], final: bool):
+    def __init__(self, runner: Runner, suite: FunctionSuite, program: Program, final: bool):
         self.runner, self.suite, self._final = runner, suite, final
         self.busy, self.seconds = False, 0.0
-        self._job = {"sources": sources, "setup": suite.setup, "asked": suite.asked, "entry": suite.entry_point}
+        self._job = {"source": program.source, "code": program.code, "setup": suite.setup, "asked": suite.asked}
+        self._job["entry"] = suite.entry_point
         self._left = runner.settings.time_limit
         self._late = False  # a test has hit the limit
         self._child: Child | None = None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cycle_utils.execution import suite
 from cycle_utils.execution.inside import plain
+from cycle_utils.execution.program import compiled
 from cycle_utils.execution.runner import LOADING, Child, Runner, Settings
 
 
@@ -164,7 +165,7 @@ def isolation_report(without: Sequence[str] = ()) -> IsolationReport:
 def _gets_out(runner: Runner, source: str, facts: dict) -> bool:
     """Whether a program got out: it said so, and no process of its remained where that was the point."""
     before = descendants(runner.process.pid)
-    job = {"sources": [source], "setup": marshal.dumps(compile("", "<setup>", "exec")), "entry": "attempt", "asked": suite.NOTHING}
+    job = {"source": source, "code": compiled([source]).code, "setup": marshal.dumps(compile("", "<setup>", "exec")), "entry": "attempt", "asked": suite.NOTHING}
     child = Child(runner, {**job, "calls": [(0, plain.dumps(([facts], {})))], "more": False})
     answer = child.gather([LOADING, 0], 1.0)[-1]
     child.end()

@@ -1,14 +1,20 @@
 """How a program is made of a prompt and a completion.
 
 A completion may continue the prompt or stand alone. Which of the two is often plain from its text; where it is
-not, several readings are sent, and the candidate's process takes the first that compiles. (It compiles there,
-not here, because compiling hostile text can take the interpreter down.)
+not, there are several readings, and the first that compiles counts.
+
+Programs are compiled in the referee, which is warm (in a fresh child it takes three times as long) and only
+compiled there, never run. Python's compiler guards itself against text that is nested too deeply; should some
+text take it down all the same, the referee is replaced like any that is lost.
 """
 
 from __future__ import annotations
 
 import ast
+import marshal
 import re
+import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 
 from cycle_utils.problems import Problem
@@ -37,6 +43,46 @@ def readings(problem: Problem, completion: str) -> list[str]:
     if is_whole(completion, problem.entry_point):
         return [before + completion]
     return _continued(prompt, completion) if defined else [*_continued(prompt, completion), before + completion]
+
+
+FILENAME = "<candidate>"  # by which the candidate's own lines are known in a traceback
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that compiles: its text and its marshalled code."""
+
+    source: str
+    code: bytes
+
+
+class NoProgram(Exception):
+    """No reading compiles. ``name``, ``message`` and ``line`` say why not the likeliest."""
+
+    def __init__(self, error: Exception, source: str):
+        super().__init__(str(error))
+        self.name = type(error).__name__
+        self.message = str(getattr(error, "msg", error))
+        number = getattr(error, "lineno", None)
+        lines = source.split("\n")
+        self.line = lines[number - 1].strip() if number and number <= len(lines) else ""
+
+
+def compiled(sources: list[str]) -> Program:
+    """The first of the readings that compiles.
+
+    Raises:
+        NoProgram: none does; the reason is the first reading's.
+    """
+    first = None
+    for source in sources:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                code = compile(source, FILENAME, "exec", dont_inherit=True)
+            return Program(source, marshal.dumps(code))
+        except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+            first = first or NoProgram(error, source)
+    raise first
 
 
 def is_whole(completion: str, entry_point: str) -> bool:

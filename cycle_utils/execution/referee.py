@@ -18,6 +18,7 @@ from cycle_utils.execution import suite as suites
 from cycle_utils.execution.candidate import RESERVE, Candidate, LoadFailed
 from cycle_utils.execution.compare import same_output, same_value
 from cycle_utils.execution.feedback import FIELD_LIMIT, TIME_OUT, clip, show
+from cycle_utils.execution.program import NoProgram, Program, compiled
 from cycle_utils.execution.runner import EXITED, LOADING, Answer, Child, Runner, SandboxDied, Settings
 from cycle_utils.execution.suite import FunctionSuite, StdinSuite
 from cycle_utils.execution.verdict import CRASHED, ERROR, FAILED, PASSED, TIMEOUT, TestResult, Verdict, verdict_of
@@ -46,13 +47,16 @@ def outcome(answer: Answer) -> dict:
     return {"status": ERROR, "exception": exception, "line": line or None}
 
 
-def _unloaded(task_id: str, shown: list[dict], answer: Answer, seconds: float) -> Verdict:
-    """The verdict on a program that was never ready to be asked: all its tests share the reason.
-
-    Args:
-        shown: what each test's result shows besides, such as its input.
-    """
+def _unloaded(task_id: str, suite: FunctionSuite | StdinSuite, answer: Answer, seconds: float = 0.0) -> Verdict:
+    """The verdict on a program that was never ready to be asked: all its tests share the reason."""
     fields = outcome(answer)
+    if isinstance(suite, StdinSuite):
+        shown = [
+            {"input": clip(text, FIELD_LIMIT), "expected": clip(expected, FIELD_LIMIT)}
+            for text, expected in zip(suite.inputs, suite.outputs)
+        ]
+    else:
+        shown = [{"input": spec.input} for spec in suite.specs]
     tests = [TestResult(**each, **fields) for each in shown]
     return Verdict(task_id, fields["status"], tests, fields["exception"], fields.get("line"), seconds)
 
@@ -211,9 +215,9 @@ class FunctionTrial:
     which the sandbox need not wait: the next program's trial may have begun.
     """
 
-    def __init__(self, runner: Runner, task_id: str, suite: FunctionSuite, sources: list[str], final: bool):
+    def __init__(self, runner: Runner, task_id: str, suite: FunctionSuite, program: Program, final: bool):
         self.task_id, self.suite = task_id, suite
-        self._candidate = Candidate(runner, suite, sources, final)
+        self._candidate = Candidate(runner, suite, program, final)
         self._answers: list[Answer] = []
         self._tests: list[TestResult] | None = None
         self._unloaded: Answer | None = None
@@ -237,8 +241,7 @@ class FunctionTrial:
         self._candidate.close()
         seconds, busy = self._candidate.seconds, self._candidate.busy
         if self._unloaded is not None:
-            shown = [{"input": spec.input} for spec in self.suite.specs]
-            return _unloaded(self.task_id, shown, self._unloaded, seconds), busy
+            return _unloaded(self.task_id, self.suite, self._unloaded, seconds), busy
         if self.suite.code is None:
             self._tests = _compared(self.suite, self._answers)
         elif self._tests is None:
@@ -252,10 +255,9 @@ class StdinTrial:
     After a first time-out, the other tests have equal parts of the reserve.
     """
 
-    def __init__(self, runner: Runner, task_id: str, suite: StdinSuite, sources: list[str], final: bool):
-        self.runner, self.task_id, self.suite, self.sources, self.final = runner, task_id, suite, sources, final
+    def __init__(self, runner: Runner, task_id: str, suite: StdinSuite, program: Program, final: bool):
+        self.runner, self.task_id, self.suite, self.program, self.final = runner, task_id, suite, program, final
         self._results: list[TestResult] = []
-        self._unloaded: Answer | None = None
         self._busy, self._seconds = False, 0.0
 
     def begin(self) -> None:
@@ -265,9 +267,6 @@ class StdinTrial:
         limit = self.runner.settings.time_limit
         for text, expected in zip(self.suite.inputs, self.suite.outputs):
             answer, output = self._run(text, expected, limit)
-            if answer.index == LOADING and answer.kind == "error":
-                self._unloaded = answer
-                return
             self._results.append(_printed(answer, output, text, expected))
             if answer.kind == "timeout":
                 if self._busy and not self.final:
@@ -277,9 +276,10 @@ class StdinTrial:
 
     def _run(self, text: str, expected: str, limit: float) -> tuple[Answer, str]:
         """Run the program on one input: how it ended, and what it printed."""
-        job = {"sources": self.sources, "setup": self.suite.setup, "entry": None, "calls": [], "more": False}
+        job = {"source": self.program.source, "code": self.program.code, "setup": self.suite.setup}
+        job |= {"entry": None, "calls": [], "more": False}
         child = Child(self.runner, job, stdin=text, output_limit=4 * len(expected) + OUTPUT_ROOM)
-        answer = child.gather([LOADING, 0], limit)[-1]
+        answer = child.gather([0], limit)[0]
         child.end()
         ending = child.ending()
         self._seconds += ending.seconds
@@ -288,12 +288,6 @@ class StdinTrial:
 
     def verdict(self) -> tuple[Verdict, bool]:
         """As :meth:`FunctionTrial.verdict`."""
-        if self._unloaded is not None:
-            shown = [
-                {"input": clip(text, FIELD_LIMIT), "expected": clip(expected, FIELD_LIMIT)}
-                for text, expected in zip(self.suite.inputs, self.suite.outputs)
-            ]
-            return _unloaded(self.task_id, shown, self._unloaded, self._seconds), False
         return verdict_of(self.task_id, self._results, self._seconds), self._busy
 
 
@@ -309,7 +303,7 @@ def _printed(answer: Answer, output: str, text: str, expected: str) -> TestResul
 
 
 class _Refused:
-    """Stands for the trial of a program whose problem cannot be judged."""
+    """Stands for the trial of what cannot be tried: its verdict is known."""
 
     def __init__(self, verdict: Verdict):
         self._verdict = verdict
@@ -370,8 +364,13 @@ class Desk:
         _, task_id, suite, sources, final = job
         if isinstance(suite, suites.BadProblem):
             return _Refused(Verdict(task_id, ERROR, error=str(suite)))
+        try:
+            program = compiled(sources)
+        except NoProgram as wrong:
+            answer = Answer(LOADING, "error", [wrong.name, wrong.message, wrong.line])
+            return _Refused(_unloaded(task_id, suite, answer))
         kind = StdinTrial if isinstance(suite, StdinSuite) else FunctionTrial
-        return kind(self.runner, task_id, suite, sources, final)
+        return kind(self.runner, task_id, suite, program, final)
 
     def _verdict(self, job: tuple, trial) -> tuple[object, tuple[Verdict, bool]]:
         try:

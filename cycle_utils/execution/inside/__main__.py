@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _socket
 import gc
 import json
 import os
 import site
-import socket
 import sys
 import time
 
@@ -15,9 +15,8 @@ import server
 
 OWN = ("child", "filters", "kernel", "plain", "sandbox", "server")
 COMMON = (
-    "abc array bisect cmath collections.abc copy dataclasses datetime decimal enum fractions functools hashlib heapq "
-    "io itertools json math numbers operator queue random re statistics string struct textwrap time typing"
-).split()
+    "bisect collections.abc copy functools heapq itertools json math operator random re string time typing"
+).split()  # few: what a child inherits, it must copy and let go
 
 
 def preload() -> None:
@@ -53,7 +52,7 @@ def main() -> None:
     box.enter()
     bare_environment(box.folder)
     forget_ourselves(config["paths"])
-    control = socket.socket(fileno=config["control"])
+    control = _socket.socket(fileno=config["control"])
     control.send(json.dumps(box.layers).encode())
     gc.collect()
     gc.freeze()

@@ -8,9 +8,9 @@ Two ways lead to the judge. Calls known beforehand come with the job, in a file 
 added to that file: the judge need not wake up for each. Other calls come and are answered over a socket. Frames
 are a length of four bytes and that many bytes:
 
-- judge to child, first thing in the file: the job, a marshalled dictionary of ``nonce``, ``sources`` (the program's
-  possible readings), ``setup`` (code), ``asked`` (code of a list of functions, one a question), ``entry`` (``None``: a program that reads standard input), ``calls``
-  (``(index, call)``) and ``more`` (whether calls follow on the socket: then all answers go there, too);
+- judge to child, first thing in the file: the job, a marshalled dictionary of ``nonce``, ``source`` and ``code`` of the
+  program, ``setup`` (code), ``asked`` (code of a list of functions, one a question), ``entry`` (``None``: a program
+  that reads standard input), ``calls`` (``(index, call)``) and ``more`` (whether calls follow on the socket: then all answers go there, too);
 - judge to child, on the socket: marshalled ``(index, call)``;
 - child to judge: JSON arrays ``[nonce, index, kind, payload, printed, seconds, arguments]``, where ``index``
   is the call's (-1: loading the program), ``kind`` is ``value``, ``error`` (payload: type name, message, source
@@ -32,7 +32,6 @@ import os
 import random
 import sys
 import threading
-import traceback
 import types
 from time import perf_counter
 
@@ -114,35 +113,21 @@ def describe(error: BaseException, source: str) -> list[str]:
     crash = next((kind for kind in (SystemExit, MemoryError) if isinstance(error, kind)), type(error))
     name = str(crash.__name__)
     try:
-        message = str(error.msg) if isinstance(error, SyntaxError) else str(error)
+        message = str(error)
     except Exception:
         message = ""
-    return [name, message[:TEXT_LIMIT], _line_of(error, source)[:TEXT_LIMIT]]
+    return [name, message[:TEXT_LIMIT], _line_of(error.__traceback__, source)[:TEXT_LIMIT]]
 
 
-def _line_of(error: BaseException, source: str) -> str:
+def _line_of(step: types.TracebackType | None, source: str) -> str:
     """The innermost line of the candidate's source that the exception went through."""
-    number = error.lineno if isinstance(error, SyntaxError) and error.filename == FILENAME else None
-    for frame, lineno in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_filename == FILENAME:
-            number = lineno
+    number = 0
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == FILENAME:
+            number = step.tb_lineno
+        step = step.tb_next
     lines = source.split("\n")
-    return lines[number - 1].strip() if number and number <= len(lines) else ""
-
-
-def compile_first(sources: list[str]) -> tuple[types.CodeType, str]:
-    """The first of the program's possible readings that compiles.
-
-    Raises:
-        SyntaxError, ValueError, ...: none does; the error is the first reading's, the likeliest one.
-    """
-    first = None
-    for source in sources:
-        try:
-            return compile(source, FILENAME, "exec", dont_inherit=True), source
-        except Exception as error:
-            first = first or error
-    raise first
+    return lines[number - 1].strip() if 0 < number <= len(lines) else ""
 
 
 def _clean_module(name: str) -> types.ModuleType:
@@ -164,7 +149,7 @@ class FunctionTask:
     """A program whose function the judge calls."""
 
     def __init__(self, channel: Channel, stage: Stage):
-        self.channel, self.job, self.source = channel, channel.job, channel.job["sources"][0]
+        self.channel, self.job, self.source = channel, channel.job, channel.job["source"]
         self.printed, self.space = stage.printed, stage.module.__dict__
         sys.modules["candidate"] = stage.module
         sys.stdout = sys.__stdout__ = stage.stdout
@@ -180,9 +165,8 @@ class FunctionTask:
             self._guarded(index, self._call, call)
 
     def _load(self) -> tuple[object, object]:
-        code, self.source = compile_first(self.job["sources"])
         exec(marshal.loads(self.job["setup"]), self.space)
-        exec(code, self.space)
+        exec(marshal.loads(self.job["code"]), self.space)
         name = self.job["entry"]
         self.entry = self.space.setdefault(name, self._method(name))
         if self.entry is None:
@@ -232,27 +216,18 @@ class StdinTask:
 
     def run(self) -> None:
         """Run the program to its end, as the interpreter would end it, and report how it ended."""
-        try:
-            code, source = compile_first(self.job["sources"])
-        except Exception as error:
-            self.channel.write(-1, "error", describe(error, self.job["sources"][0]), "", 0.0, None)
-            return
-        self.channel.write(-1, "value", None, "", 0.0, None)
         began, ending = perf_counter(), ["value", None]
         try:
             module = sys.modules["__main__"] = _clean_module("__main__")
             module.__file__ = "main.py"
-            self._execute(code, module)
+            exec(marshal.loads(self.job["setup"]), module.__dict__)
+            exec(marshal.loads(self.job["code"]), module.__dict__)
         except SystemExit:
             pass
         except BaseException as error:
-            ending = ["error", describe(error, source)]
+            ending = ["error", describe(error, self.job["source"])]
         self._end()
         self.channel.write(0, *ending, "", perf_counter() - began, None)
-
-    def _execute(self, code: types.CodeType, module: types.ModuleType) -> None:
-        exec(marshal.loads(self.job["setup"]), module.__dict__)
-        exec(code, module.__dict__)
 
     def _end(self) -> None:
         """What the interpreter does at exit: join threads, run exit functions, flush and close open files."""
@@ -286,7 +261,8 @@ def main(stage: Stage) -> None:
 def rehearse(stage: Stage) -> None:
     """Go through a harmless function task, in the warm parent: first times cost more than later ones."""
     asked = marshal.dumps(compile("[lambda: f([1, 2.5], 'a')]", "<test>", "eval"))
-    job = {"nonce": "0" * 32, "sources": [_REHEARSED], "setup": marshal.dumps(compile("", "", "exec")), "entry": "f", "asked": asked}
+    job = {"nonce": "0" * 32, "source": _REHEARSED, "setup": marshal.dumps(compile("", "<setup>", "exec")), "entry": "f", "asked": asked}
+    job["code"] = marshal.dumps(compile(_REHEARSED, FILENAME, "exec"))
     data = marshal.dumps({**job, "calls": [(0, 0), (1, plain.dumps(([[1], "a"], {})))], "more": False})
     stdout = sys.stdout
     for _ in range(20):  # the interpreter specializes code that has run a number of times

@@ -11,11 +11,10 @@ a truth value, equal to nothing.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from decimal import Decimal
-from fractions import Fraction
 
 MAX_DEPTH = 150  # containers within containers; json.loads recurses about twice as deep
 MAX_ITEMS = 100_000  # taken from an iterator, which may have no end
@@ -88,9 +87,9 @@ def _encode_rare(value: object, kind: type, depth: int) -> object:
         return {"complex": [value.real, value.imag]}
     if kind is range:
         return {"range": [encode(value.start), encode(value.stop), encode(value.step)]}
-    if kind is Decimal:
+    if kind is _loaded("decimal", "Decimal"):
         return {"Decimal": str(value)}
-    if kind is Fraction:
+    if kind is _loaded("fractions", "Fraction"):
         return {"Fraction": [encode(value.numerator), encode(value.denominator)]}
     if kind in _VIEWS:
         return {_VIEWS[kind]: [encode(item, depth + 1) for item in value]}
@@ -101,6 +100,11 @@ def _encode_rare(value: object, kind: type, depth: int) -> object:
     if _is_namedtuple(kind):
         return {"tuple": [encode(item, depth + 1) for item in tuple.__iter__(value)]}
     return _encode_numpy(value, kind, depth)
+
+
+def _loaded(module: str, name: str) -> type | None:
+    """A type of a module that only a program which uses it has imported."""
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _is_namedtuple(kind: type) -> bool:
@@ -180,8 +184,8 @@ _DECODERS = {
     "bytearray": lambda payload: bytearray(payload.encode("latin-1")),
     "complex": lambda payload: complex(float(payload[0]), float(payload[1])),
     "range": lambda payload: range(*payload),
-    "Decimal": Decimal,
-    "Fraction": lambda payload: Fraction(*map(_exact_int, payload)),
+    "Decimal": lambda payload: importlib.import_module("decimal").Decimal(payload),
+    "Fraction": lambda payload: importlib.import_module("fractions").Fraction(*map(_exact_int, payload)),
     "keys": lambda payload: dict.fromkeys(payload).keys(),
     "values": lambda payload: dict(enumerate(payload)).values(),
     "items": lambda payload: dict(_pairs(payload)).items(),

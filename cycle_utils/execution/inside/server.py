@@ -11,13 +11,13 @@ control socket that no child holds:
 
 from __future__ import annotations
 
+import _socket
 import array
 import fcntl
 import math
 import os
 import resource
 import signal
-import socket
 import struct
 import time
 
@@ -28,16 +28,16 @@ import sandbox
 USAGE = struct.Struct("dd")
 ENDING = struct.Struct("idq")
 HIGH = 40  # the warm parent's own descriptors lie from here on
-_ROOM = socket.CMSG_SPACE(4 * 4)
+_ROOM = _socket.CMSG_SPACE(4 * 4)
 
 
 class Server:
     """The loop of the warm parent; at most one child at a time."""
 
-    def __init__(self, control: socket.socket, box: sandbox.Sandbox):
+    def __init__(self, control: _socket.socket, box: sandbox.Sandbox):
         self.box, self.stage = box, child.Stage()
         # Out of the way, so that descriptors which come in get the numbers from 3 on, and children know them.
-        self.control = socket.socket(fileno=fcntl.fcntl(control.detach(), fcntl.F_DUPFD_CLOEXEC, HIGH))
+        self.control = _socket.socket(fileno=fcntl.fcntl(control.detach(), fcntl.F_DUPFD_CLOEXEC, HIGH))
         os.closerange(3, HIGH)
         os.dup2(1, 2)  # until here, what went wrong was to be seen; from here on, /dev/null
         self.pid = 0
