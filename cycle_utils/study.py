@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import time
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ from typing import Any
 
 import pandas as pd
 
+from cycle_utils.figures import save_table
 from cycle_utils.models import TINY
-from cycle_utils.paths import NOTEBOOKS, ROOT, results_dir
+from cycle_utils.paths import NOTEBOOKS, ROOT, results_dir, runs_dir
+from cycle_utils.runs import RECORD, environment
 from cycle_utils.stages import Distil, FineTune, Loop, RefineTrain, attempts_of, fine_tune, loop, refine_train
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking
@@ -122,6 +125,14 @@ def fill_readme(readme: Path, tables: Path) -> str:
     return re.sub(pattern, block, readme.read_text(), flags=re.DOTALL)
 
 
+def costs() -> pd.DataFrame:
+    """What the runs at hand took to build: stage, number of runs and minutes, as each run recorded it."""
+    records = [json.loads(path.read_text()) for path in runs_dir().glob(f"*/{RECORD}")]
+    frame = pd.DataFrame([{"stage": r["config"]["stage"], "minutes": r["seconds"] / 60} for r in records])
+    table = frame.groupby("stage")["minutes"].agg(["count", "mean", "sum"]).round(1).reset_index()
+    return table.set_axis(["stage", "runs", "minutes each", "minutes in all"], axis=1)
+
+
 def main() -> None:
     """Command line of ``make study``."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -130,13 +141,19 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="only fill the README's tables from results/tables")
     options = parser.parse_args()
     if options.readme:
-        (ROOT / "README.md").write_text(fill_readme(ROOT / "README.md", results_dir() / "tables"))
+        for readme in (ROOT / "README.md", ROOT / "results" / "README.md"):
+            readme.write_text(fill_readme(readme, results_dir() / "tables"))
         return
+    rows = []
     for name in options.notebooks:
         begin = time.monotonic()
         print(f"{name} ...", flush=True)
         target = run_notebook(name, {"seeds": options.seeds} if name == "07_benchmarks" else None)
-        print(f"{name}: {(time.monotonic() - begin) / 60:.1f} minutes -> {target}", flush=True)
+        minutes = (time.monotonic() - begin) / 60
+        rows.append({"notebook": name, "minutes": round(minutes, 1)})
+        print(f"{name}: {minutes:.1f} minutes -> {target}", flush=True)
+    save_table(costs(), "study_runs")
+    save_table(pd.DataFrame(rows).assign(**environment()), "study_notebooks")
 
 
 if __name__ == "__main__":
