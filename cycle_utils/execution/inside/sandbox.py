@@ -185,8 +185,12 @@ class Sandbox:
         resource.setrlimit(resource.RLIMIT_STACK, (stack if hard == resource.RLIM_INFINITY else min(stack, hard), hard))
 
     def confine_child(self) -> None:
-        """What each child adds: a session of its own, its CPU limit, the filter that knows its number."""
-        os.setsid()
+        """What each child adds: its CPU limit, the filter that knows its number, and a session to be killed by.
+
+        A namespace is killed without one; and a session costs, since Linux makes a scheduling group of each.
+        """
+        if not self._alone:
+            os.setsid()
         if "limits" not in self.skip:
             resource.setrlimit(resource.RLIMIT_CPU, (self.config["cpu"], self.config["cpu"]))
         if self._filters is not None:
