@@ -21,7 +21,10 @@ def humaneval() -> list[Problem]:
 
 def _humaneval(row: dict) -> Problem:
     return Problem(
-        row["task_id"], row["prompt"].rstrip("\n"), row["entry_point"], [row["test"]],
+        row["task_id"],
+        row["prompt"].rstrip("\n"),
+        row["entry_point"],
+        [row["test"]],
         canonical_solutions=["\n" + row["canonical_solution"]],
     )
 
@@ -36,8 +39,12 @@ def _mbpp(row: dict) -> Problem:
     called = [node.id for node in ast.walk(ast.parse(row["test_list"][0])) if isinstance(node, ast.Name)]
     entry_point = next(name for name in called if name in defined)
     return Problem(
-        f"MBPP/{row['task_id']}", row["prompt"], entry_point, row["test_list"],
-        canonical_solutions=[row["code"]], setup="\n".join(row["test_imports"]),
+        f"MBPP/{row['task_id']}",
+        row["prompt"],
+        entry_point,
+        row["test_list"],
+        canonical_solutions=[row["code"]],
+        setup="\n".join(row["test_imports"]),
     )
 
 

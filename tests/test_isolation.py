@@ -75,7 +75,8 @@ def test_it_holds_for_a_user_without_privileges(tmp_path):
         shutil.copytree(package / "execution", copy / "cycle_utils" / "execution")
         subprocess.run(["chmod", "-R", "a+rX", str(copy)], check=True)
         code = f"import sys; sys.path.insert(0, {str(copy)!r})\nfrom cycle_utils.execution import isolation_report\n"
-        code += "report = isolation_report(); print(report)\nsys.exit(not (report.missing or all(report.contained.values())))"
+        code += "report = isolation_report(); print(report)\n"
+        code += "sys.exit(not (report.missing or all(report.contained.values())))"
         done = subprocess.run([*NOBODY, python, "-B", "-c", code], cwd="/", capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
     finally:

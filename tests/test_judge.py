@@ -88,14 +88,18 @@ def check(candidate):
 
 
 def test_arguments_changed_in_place_are_seen_by_the_test(judge):
-    tests = ["x = [[3, 1], 2]\nf(x)\nassert x == [[1, 3], 2]", "d = {'a': 1}\nassert f([d]) is None\nassert d == {'a': 2}"]
+    tests = [
+        "x = [[3, 1], 2]\nf(x)\nassert x == [[1, 3], 2]",
+        "d = {'a': 1}\nassert f([d]) is None\nassert d == {'a': 2}",
+    ]
     source = "def f(x):\n    if isinstance(x[0], dict):\n        x[0]['a'] += 1\n    else:\n        x[0].sort()\n"
     verdict = one(judge, source, tests)
     assert verdict.passed, verdict
 
 
 def test_functions_and_own_classes_as_arguments(judge):
-    source = "class Pair:\n    def __init__(self, a): self.a = a\ndef f(xs, g):\n    return [g(getattr(x, 'a', x)) for x in xs]"
+    source = "class Pair:\n    def __init__(self, a): self.a = a\n"
+    source += "def f(xs, g):\n    return [g(getattr(x, 'a', x)) for x in xs]"
     tests = ["assert f([1, 2], lambda x: x + 1) == [2, 3]", "assert f([Pair(3)], str) == ['3']"]
     assert one(judge, source, tests).passed
 
@@ -155,7 +159,11 @@ def test_printed_output_is_kept_apart_from_results(judge):
     ("body", "status", "feedback"),
     [
         ("return [3, 1]", "failed", "Input: f([3, 1], 2)\nExpected: [1, 3]\nActual: [3, 1]"),
-        ("return {}[xs[0]]", "error", "Input: f([3, 1], 2)\nExpected: [1, 3]\nError: KeyError: 3\nLine: return {}[xs[0]]"),
+        (
+            "return {}[xs[0]]",
+            "error",
+            "Input: f([3, 1], 2)\nExpected: [1, 3]\nError: KeyError: 3\nLine: return {}[xs[0]]",
+        ),
         ("while True: pass", "timeout", "Input: f([3, 1], 2)\nExpected: [1, 3]\nError: time-out"),
         ("import os; os._exit(0)", "crashed", "Input: f([3, 1], 2)\nExpected: [1, 3]\nError: crashed (exited early)"),
         ("return (1", "error", "Error: SyntaxError: '(' was never closed\nLine: return (1"),
@@ -193,7 +201,9 @@ def test_values_are_clipped(judge):
     assert all(len(line) <= VALUE_LIMIT + len("Expected: ") for line in verdict.feedback().splitlines())
 
 
-@pytest.mark.parametrize("value", [0, -1.5, "a'b\n", [], (1,), {1: [2, (3,)]}, {"a"}, set(), None, [True], b"x", 10**80])
+@pytest.mark.parametrize(
+    "value", [0, -1.5, "a'b\n", [], (1,), {1: [2, (3,)]}, {"a"}, set(), None, [True], b"x", 10**80]
+)
 def test_values_are_shown_as_repr_shows_them(value):
     assert show(value) == repr(value)
     assert plain.loads(plain.dumps(value)) == value
@@ -262,7 +272,8 @@ def test_bad_input_gets_a_clear_verdict_and_the_rest_is_judged(judge, problem, c
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"workers": 0}, {"time_limit": 0}, {"time_limit": -1}, {"time_limit": float("nan")}, {"memory_limit_mb": 1}]
+    "arguments",
+    [{"workers": 0}, {"time_limit": 0}, {"time_limit": -1}, {"time_limit": float("nan")}, {"memory_limit_mb": 1}],
 )
 def test_impossible_limits_are_refused(arguments):
     (name,) = arguments
@@ -293,8 +304,12 @@ def test_identical_programs_are_judged_once(judge):
 
 
 def test_the_same_seed_hash_and_clock_for_all(judge):
-    source = "import random, time\ndef f(x):\n    return [random.random(), hash('a'), time.tzname[0], list({'a', 'b', 'c'}), x * 0]"
-    first = [verdict.tests[0].actual for verdict in judge.run([Problem(f"t/{i}", "", "f", [f"assert f({i}) == 1"]) for i in range(4)], [source] * 4)]
+    source = "import random, time\ndef f(x):\n"
+    source += "    return [random.random(), hash('a'), time.tzname[0], list({'a', 'b', 'c'}), x * 0]"
+    first = [
+        verdict.tests[0].actual
+        for verdict in judge.run([Problem(f"t/{i}", "", "f", [f"assert f({i}) == 1"]) for i in range(4)], [source] * 4)
+    ]
     assert len(set(first)) == 1 and "UTC" in first[0]
 
 
@@ -341,7 +356,9 @@ with Judge(workers=2, time_limit=60.0) as judge:
 """
     root = str(Path(__file__).resolve().parents[1])
     env = {**os.environ, "PYTHONPATH": root, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
+    )
     process.stdout.readline()
     time.sleep(1.0)
     family = descendants(process.pid)
@@ -360,4 +377,8 @@ def test_the_candidates_side_imports_nothing_of_the_project():
     inside = Path(plain.__file__).parent
     for path in inside.glob("*.py"):
         if path.name != "__init__.py":
-            assert "cycle_utils" not in [line.split()[1].split(".")[0] for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]
+            assert "cycle_utils" not in [
+                line.split()[1].split(".")[0]
+                for line in path.read_text().splitlines()
+                if line.startswith(("import ", "from "))
+            ]

@@ -17,13 +17,28 @@ SQUARE = Problem("hostile/1", "def f(x):\n", "f", ["assert f(2) == 5", "assert f
 HONEST = "def f(x):\n    return x * x + 1\n"
 NAMES = [(group, name) for group, programs in GROUPS.items() for name in programs]
 TIMEOUTS = (
-    "endless loop", "swallows every exception", "sleeps past the limit, then answers", "ignores all signals",
-    "turns the clocks back", "spins in threads", "slow regular expression", "deadlock", "endless loop at import",
-    "stops itself", "prints without end", "floods standard output",
+    "endless loop",
+    "swallows every exception",
+    "sleeps past the limit, then answers",
+    "ignores all signals",
+    "turns the clocks back",
+    "spins in threads",
+    "slow regular expression",
+    "deadlock",
+    "endless loop at import",
+    "stops itself",
+    "prints without end",
+    "floods standard output",
 )
 CRASHES = (
-    "exits with 0", "exits with 0 in the call", "SystemExit in the call", "SystemExit subclass", "memory at once",
-    "memory in small steps", "crashes the interpreter", "aborts", "lifts its own limits",
+    "exits with 0",
+    "exits with 0 in the call",
+    "SystemExit in the call",
+    "SystemExit subclass",
+    "memory at once",
+    "crashes the interpreter",
+    "aborts",
+    "lifts its own limits",
 )
 
 
@@ -60,8 +75,11 @@ def judged(outside):
         lost = len(before - after)
     names = [name for _, name in NAMES]
     return {
-        "hostile": dict(zip(names, verdicts[::2])), "honest": dict(zip(names, verdicts[1::2])),
-        "left": len(after) - len(before), "lost": lost, "gone": not descendants(os.getpid()) - {os.getpid()},
+        "hostile": dict(zip(names, verdicts[::2])),
+        "honest": dict(zip(names, verdicts[1::2])),
+        "left": len(after) - len(before),
+        "lost": lost,
+        "gone": not descendants(os.getpid()) - {os.getpid()},
     }
 
 

@@ -1,4 +1,5 @@
 """Programs that read standard input run as ``python main.py`` runs them, in whatever style they are written."""
+# ruff: noqa: E501 (a program a line reads best)
 
 from __future__ import annotations
 
@@ -8,8 +9,14 @@ from cycle_utils.execution import Judge
 from cycle_utils.problems import Problem
 
 SUM = Problem(
-    "stdin/sum", "Read n, then n integers. Print their sum.", None,
-    [{"input": "3\n1 2 3\n", "output": "6\n"}, {"input": "2\n-5 5", "output": "0"}, {"input": "1\n7\n", "output": "7\n"}],
+    "stdin/sum",
+    "Read n, then n integers. Print their sum.",
+    None,
+    [
+        {"input": "3\n1 2 3\n", "output": "6\n"},
+        {"input": "2\n-5 5", "output": "0"},
+        {"input": "1\n7\n", "output": "7\n"},
+    ],
 )
 STYLES = {
     "input()": "n = int(input())\nprint(sum(map(int, input().split())))",

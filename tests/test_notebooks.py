@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 TABLES = {
     "01_copy_rate": {"01_copy_rate": 3},
     "02_finetune_distill": {"02_stage1": 2},
-    "03_refine_train": {"03_refine_train": 2},
+    "03_refine_train": {"03_one_time": 2, "03_masking": 1},
     "04_self_refine": {"04_loop": 2, "04_evidence": 1},
     "07_benchmarks": {"07_benchmarks": 3, "07_gains": 2, "07_claims": 3},
 }
