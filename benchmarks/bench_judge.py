@@ -35,7 +35,8 @@ from cycle_utils.execution import Judge
 from cycle_utils.execution.isolation import descendants
 from cycle_utils.problems import Problem
 
-COMMON = "bisect collections.abc copy functools heapq itertools json math operator random re string time typing".split()
+COMMON = ["bisect", "collections.abc", "copy", "functools", "heapq", "itertools", "json", "math", "operator", "random"]
+COMMON += ["re", "string", "time", "typing"]
 NEAR_LIMIT = 0.5  # of the time limit: programs that take longer are not timed
 # What a floor's parent does. The plain one has loaded what the reference has; the lean one is as small and as well
 # prepared as the judge's own warm parent.
@@ -125,8 +126,7 @@ class Floor:
 
 def read_rows(path: str, limit: int | None) -> list[dict]:
     """The distinct programs of a data file: every side is timed on each of them once."""
-    opened = gzip.open(path, "rt") if path.endswith(".gz") else open(path)
-    with opened as file:
+    with (gzip.open if path.endswith(".gz") else open)(path, "rt") as file:
         rows = [json.loads(line) for line in file]
     distinct = {(row["task_id"], row["completion"]): row for row in rows}
     print(f"{len(rows)} programs, {len(distinct)} of them distinct; each distinct one counts once.")
@@ -163,7 +163,9 @@ def compare_verdicts(ours: list, reference: list, rows: list[dict]) -> None:
     pairs = [(row, mine, found) for row, mine, found in zip(rows, ours, reference) if mine.passed != found["passed"]]
     print(f"disagreements: {len(pairs)}")
     for row, mine, found in pairs:
-        reason = mine.error or next((f"{t.status} {t.exception or t.actual}" for t in mine.tests if not t.passed), "passed")
+        reason = mine.error or next(
+            (f"{t.status} {t.exception or t.actual}" for t in mine.tests if not t.passed), "passed"
+        )
         print(f"  {row['task_id']}: ours {mine.status} ({reason[:90]}); reference {found['result'][:70]}")
         print("    " + json.dumps(row["completion"][:160]))
 
@@ -184,12 +186,14 @@ def main() -> None:
     verdicts, found = sides["ours"].run(rows), sides["reference"].run(rows)
     compare_verdicts(verdicts, found, rows)
     slow = [
-        mine.seconds > NEAR_LIMIT * arguments.time_limit or theirs["result"] == "timed out" or
-        any(test.status == "timeout" for test in mine.tests)
+        mine.seconds > NEAR_LIMIT * arguments.time_limit
+        or theirs["result"] == "timed out"
+        or any(test.status == "timeout" or "memory" in str(test.exception) for test in mine.tests)
         for mine, theirs in zip(verdicts, found)
     ]
     quick = [row for row, is_slow in zip(rows, slow) if not is_slow]
-    print(f"{sum(slow)} of {len(rows)} programs run into the time limit or near it ({sum(slow) / len(rows):.1%}): not timed.")
+    share = sum(slow) / len(rows)
+    print(f"{sum(slow)} of {len(rows)} programs come near the time limit or fill the memory ({share:.1%}): not timed.")
     if arguments.layers:
         del sides["reference"]
         for left_out in (["seccomp"], ["Landlock"], ["mounts"], ["namespaces"], LAYERS):
@@ -199,7 +203,16 @@ def main() -> None:
     report(timed(sides, quick, arguments.block), len(quick))
 
 
-LAYERS = ["namespaces", "mounts", "capabilities", "private memory", "no new privileges", "Landlock", "seccomp", "limits"]
+LAYERS = [
+    "namespaces",
+    "mounts",
+    "capabilities",
+    "private memory",
+    "no new privileges",
+    "Landlock",
+    "seccomp",
+    "limits",
+]
 
 
 def report(seconds: dict[str, list[tuple[float, float]]], count: int) -> None:

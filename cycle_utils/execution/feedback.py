@@ -15,7 +15,6 @@ characters, ending in ``...``.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 

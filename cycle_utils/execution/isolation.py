@@ -72,7 +72,9 @@ class IsolationReport:
 
     def __str__(self) -> str:
         lines = ["Layers of isolation on this machine:"]
-        lines += [f"  {'yes' if not why else 'NO '}  {name}{f' ({why})' if why else ''}" for name, why in self.layers.items()]
+        lines += [
+            f"  {'yes' if not why else 'NO '}  {name}{f' ({why})' if why else ''}" for name, why in self.layers.items()
+        ]
         lines.append("What a program tried, and was held back from:")
         lines += [f"  {'yes' if held else 'NO '}  {name}" for name, held in self.contained.items()]
         lines.append(f"Essentials missing: {', '.join(self.missing) or 'none'}.")
@@ -152,8 +154,12 @@ def isolation_report(without: Sequence[str] = ()) -> IsolationReport:
         secret = Path(folder) / "secret"
         secret.write_text("not for candidates")
         facts = {
-            "port": server.getsockname()[1], "secret": str(secret), "target": str(Path(folder) / "target"),
-            "pid": os.getpid(), "variable": "PATH", "bytes": 1 << 30,
+            "port": server.getsockname()[1],
+            "secret": str(secret),
+            "target": str(Path(folder) / "target"),
+            "pid": os.getpid(),
+            "variable": "PATH",
+            "bytes": 1 << 30,
         }
         try:
             contained = {name: not _gets_out(runner, source, facts) for name, source in ATTEMPTS.items()}
@@ -165,7 +171,13 @@ def isolation_report(without: Sequence[str] = ()) -> IsolationReport:
 def _gets_out(runner: Runner, source: str, facts: dict) -> bool:
     """Whether a program got out: it said so, and no process of its remained where that was the point."""
     before = descendants(runner.process.pid)
-    job = {"source": source, "code": compiled([source]).code, "setup": marshal.dumps(compile("", "<setup>", "exec")), "entry": "attempt", "asked": suite.NOTHING}
+    job = {
+        "source": source,
+        "code": compiled([source]).code,
+        "setup": marshal.dumps(compile("", "<setup>", "exec")),
+        "entry": "attempt",
+        "asked": suite.NOTHING,
+    }
     child = Child(runner, {**job, "calls": [(0, plain.dumps(([facts], {})))], "more": False})
     answer = child.gather([LOADING, 0], 1.0)[-1]
     child.end()

@@ -90,7 +90,9 @@ def is_whole(completion: str, entry_point: str) -> bool:
     first = next((line for line in completion.splitlines() if line.strip() and line.lstrip()[0] != "#"), "")
     if first[:1].isspace():
         return False
-    defines = rf"^(?:async[ \t]+)?def[ \t]+{re.escape(entry_point)}\b|^class[ \t]+Solution\b|^{re.escape(entry_point)}[ \t]*="
+    defines = (
+        rf"^(?:async[ \t]+)?def[ \t]+{re.escape(entry_point)}\b|^class[ \t]+Solution\b|^{re.escape(entry_point)}[ \t]*="
+    )
     return re.search(defines, completion, re.MULTILINE) is not None
 
 

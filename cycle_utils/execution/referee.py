@@ -185,27 +185,25 @@ def _shown(expected) -> str:
         return ""
 
 
+_CHANGEABLE = (list, dict, set, deque, bytearray, tuple)
+
+
 def _overwrite(target: object, source: object) -> None:
     """Make a mutable value equal to another of its kind, in place and inwards."""
     if type(target) is not type(source):
         return
-    if isinstance(target, list | deque | bytearray) or isinstance(target, dict | set):
-        if isinstance(target, list) and len(target) == len(source):
-            for index, (old, new) in enumerate(zip(target, source)):
-                if _is_changeable(old, new):
-                    _overwrite(old, new)
-                else:
-                    target[index] = new
-            return
-        target.clear()
-        target.update(source) if isinstance(target, dict | set) else target.extend(source)
+    if isinstance(target, list) and len(target) == len(source):
+        for index, (old, new) in enumerate(zip(target, source)):
+            if isinstance(old, _CHANGEABLE) and type(old) is type(new):
+                _overwrite(old, new)
+            else:
+                target[index] = new
     elif isinstance(target, tuple):
         for old, new in zip(target, source):
             _overwrite(old, new)
-
-
-def _is_changeable(old: object, new: object) -> bool:
-    return type(old) is type(new) and isinstance(old, list | dict | set | deque | bytearray | tuple)
+    elif isinstance(target, _CHANGEABLE):
+        target.clear()
+        target.update(source) if isinstance(target, dict | set) else target.extend(source)
 
 
 class FunctionTrial:

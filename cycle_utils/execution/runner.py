@@ -8,6 +8,7 @@ was ready to run while others ran. So a sleeper cannot outlive its limit, and a 
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import marshal
 import math
@@ -33,6 +34,8 @@ LOADING = -1  # the index of the answer that says how loading the program went
 WALL_FACTOR, WALL_EXTRA = 5, 5.0  # wall limit where the kernel does not tell waiting from sleeping
 BUSY = 0.05  # share of its time that a program waited for a CPU, from which the machine counts as busy
 
+# A second malloc arena would take 128 MiB of address space for each thread.
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TZ": "UTC", "MALLOC_ARENA_MAX": "1"}
 EXITED = "exited early"
 
 _ENDING = struct.Struct("idq")
@@ -109,8 +112,11 @@ class Runner:
         config = self._config(theirs.fileno())
         self.process = subprocess.Popen(
             [sys.executable, "-s", "-S", "-B", "-W", "ignore", "-X", "utf8", str(INSIDE), json.dumps(config)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-            env={"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TZ": "UTC"}, cwd=self._folder.name,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=ENVIRONMENT,
+            cwd=self._folder.name,
         )
         theirs.close()
         self.layers = json.loads(self._reply(65536))
@@ -119,8 +125,13 @@ class Runner:
         paths = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
         cpu = math.ceil(self.settings.time_limit) * 2 + 1
         return {
-            "without": list(self.settings.without), "control": control, "folder": self._folder.name, "memory_mb": self.settings.memory_limit_mb,
-            "cpu": cpu, "paths": paths, "packages": list(self.settings.packages),
+            "without": list(self.settings.without),
+            "control": control,
+            "folder": self._folder.name,
+            "memory_mb": self.settings.memory_limit_mb,
+            "cpu": cpu,
+            "paths": paths,
+            "packages": list(self.settings.packages),
         }
 
     def _reply(self, size: int) -> bytes:
@@ -195,10 +206,8 @@ class Child:
     def ask(self, index: int, call: int | str, limit: float) -> Answer:
         """The answer to one more call over the socket; see :meth:`hear`."""
         self._sock.settimeout(self.runner.settings.time_limit)
-        try:
+        with contextlib.suppress(OSError):  # it is gone or does not listen: that will be its answer
             self._sock.sendall(_frame(marshal.dumps((index, call))))
-        except OSError:
-            pass  # it is gone or does not listen: that will be its answer
         return self.hear(index, limit)
 
     def hear(self, index: int, limit: float) -> Answer:

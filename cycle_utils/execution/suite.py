@@ -20,7 +20,7 @@ import marshal
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import CodeType
 
 from cycle_utils.execution import program
@@ -108,7 +108,9 @@ def _compiled(problem: Problem, source: str, what: str) -> CodeType:
 
 def _read_stdin(problem: Problem) -> StdinSuite:
     for index, test in enumerate(problem.tests):
-        if not (isinstance(test, Mapping) and isinstance(test.get("input"), str) and isinstance(test.get("output"), str)):
+        if not (
+            isinstance(test, Mapping) and isinstance(test.get("input"), str) and isinstance(test.get("output"), str)
+        ):
             raise BadProblem(
                 f"{problem.task_id}: test {index} of a program without entry point must be "
                 f'{{"input": text, "output": text}}, not {clip(repr(test), 80)}.'
@@ -145,11 +147,15 @@ def _read_assertions(problem: Problem) -> FunctionSuite:
     body = []
     for index, test in enumerate(problem.tests):
         if not isinstance(test, str):
-            raise BadProblem(f"{problem.task_id}: test {index} is no text, as its other tests are: {clip(repr(test), 80)}.")
+            raise BadProblem(
+                f"{problem.task_id}: test {index} is no text, as its other tests are: {clip(repr(test), 80)}."
+            )
         before = len(reader.specs)
         body += _rewritten(problem, index, test, reader)
         if len(reader.specs) == before:
-            raise BadProblem(f"{problem.task_id}: test {index} asserts nothing of {problem.entry_point}: {clip(test, 80)!r}.")
+            raise BadProblem(
+                f"{problem.task_id}: test {index} asserts nothing of {problem.entry_point}: {clip(test, 80)!r}."
+            )
     tree = ast.fix_missing_locations(ast.Module(body, []))
     before, _ = program.preamble(problem.prompt, problem.entry_point)
     return FunctionSuite(

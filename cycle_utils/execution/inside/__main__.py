@@ -14,9 +14,11 @@ import sandbox
 import server
 
 OWN = ("child", "filters", "kernel", "plain", "sandbox", "server")
+# Few: what a child inherits, it must copy and let go.
 COMMON = (
-    "bisect collections.abc copy functools heapq itertools json math operator random re string time typing"
-).split()  # few: what a child inherits, it must copy and let go
+    "bisect", "collections.abc", "copy", "functools", "heapq", "itertools", "json", "math", "operator", "random", "re",
+    "string", "time", "typing",
+)  # fmt: skip
 
 
 def preload() -> None:

@@ -8,9 +8,10 @@ Two ways lead to the judge. Calls known beforehand come with the job, in a file 
 added to that file: the judge need not wake up for each. Other calls come and are answered over a socket. Frames
 are a length of four bytes and that many bytes:
 
-- judge to child, first thing in the file: the job, a marshalled dictionary of ``nonce``, ``source`` and ``code`` of the
-  program, ``setup`` (code), ``asked`` (code of a list of functions, one a question), ``entry`` (``None``: a program
-  that reads standard input), ``calls`` (``(index, call)``) and ``more`` (whether calls follow on the socket: then all answers go there, too);
+- judge to child, first thing in the file: the job, a marshalled dictionary of ``nonce``; ``source`` and ``code`` of the
+  program; ``setup`` (code); ``asked`` (code of a list of functions, one a question); ``entry`` (``None``: a program
+  that reads standard input); ``calls`` (``(index, call)``); and ``more`` (whether calls follow on the socket: then all
+  answers go there, too);
 - judge to child, on the socket: marshalled ``(index, call)``;
 - child to judge: JSON arrays ``[nonce, index, kind, payload, printed, seconds, arguments]``, where ``index``
   is the call's (-1: loading the program), ``kind`` is ``value``, ``error`` (payload: type name, message, source
@@ -137,12 +138,13 @@ def _clean_module(name: str) -> types.ModuleType:
 
 
 class Stage:
-    """What a function task needs around it, made once in the warm parent."""
+    """What a function task needs around it, set up once in the warm parent."""
 
     def __init__(self):
-        self.module = _clean_module("candidate")
+        self.module = sys.modules["candidate"] = _clean_module("candidate")
         self.printed = Printed()
-        self.stdout = io.TextIOWrapper(self.printed, encoding="utf-8", write_through=True)
+        sys.stdout = sys.__stdout__ = io.TextIOWrapper(self.printed, encoding="utf-8", write_through=True)
+        random.seed(0)
 
 
 class FunctionTask:
@@ -151,8 +153,6 @@ class FunctionTask:
     def __init__(self, channel: Channel, stage: Stage):
         self.channel, self.job, self.source = channel, channel.job, channel.job["source"]
         self.printed, self.space = stage.printed, stage.module.__dict__
-        sys.modules["candidate"] = stage.module
-        sys.stdout = sys.__stdout__ = stage.stdout
 
     def run(self) -> None:
         """Load the program, answer the job's calls in order, then those that the judge asks for."""
@@ -209,10 +209,11 @@ class StdinTask:
 
     def __init__(self, channel: Channel):
         self.channel, self.job = channel, channel.job
-        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)
-        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)
-        sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.argv = ["main.py"]
+        del sys.modules["candidate"]
 
     def run(self) -> None:
         """Run the program to its end, as the interpreter would end it, and report how it ended."""
@@ -251,7 +252,6 @@ def main(stage: Stage) -> None:
     """Read the job, run it, and leave without the interpreter's own clean-up. Never returns."""
     try:
         channel = Channel()
-        random.seed(0)
         task = StdinTask(channel) if channel.job["entry"] is None else FunctionTask(channel, stage)
         task.run()
     finally:
@@ -261,10 +261,15 @@ def main(stage: Stage) -> None:
 def rehearse(stage: Stage) -> None:
     """Go through a harmless function task, in the warm parent: first times cost more than later ones."""
     asked = marshal.dumps(compile("[lambda: f([1, 2.5], 'a')]", "<test>", "eval"))
-    job = {"nonce": "0" * 32, "source": _REHEARSED, "setup": marshal.dumps(compile("", "<setup>", "exec")), "entry": "f", "asked": asked}
+    job = {
+        "nonce": "0" * 32,
+        "source": _REHEARSED,
+        "setup": marshal.dumps(compile("", "<setup>", "exec")),
+        "entry": "f",
+        "asked": asked,
+    }
     job["code"] = marshal.dumps(compile(_REHEARSED, FILENAME, "exec"))
     data = marshal.dumps({**job, "calls": [(0, 0), (1, plain.dumps(([[1], "a"], {})))], "more": False})
-    stdout = sys.stdout
     for _ in range(20):  # the interpreter specializes code that has run a number of times
         reading, writing = os.pipe()
         os.close(reading)
@@ -274,10 +279,8 @@ def rehearse(stage: Stage) -> None:
         FunctionTask(Channel(writing, file), stage).run()
         os.close(writing)
         os.close(file)
-    del sys.modules["candidate"]
     stage.module.__dict__.clear()
     stage.module.__dict__.update(_clean_module("candidate").__dict__)
-    sys.stdout = sys.__stdout__ = stdout
 
 
 _REHEARSED = """

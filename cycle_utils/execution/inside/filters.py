@@ -2,7 +2,8 @@
 
 Two filters, because the kernel checks a new filter against every system call, which takes the longer the
 longer the filter is. The long one is installed once, in the warm parent, which needs none of these calls
-either; the short one in every child: no new processes, and no signals or limits for other processes.
+either; the short one in every child: no new processes and, where there is no PID namespace to see to it, no signals
+or limits for other processes.
 """
 
 from __future__ import annotations
@@ -11,33 +12,106 @@ import ctypes
 import errno
 import platform
 import struct
+from collections.abc import Callable
 
 # number on x86_64, number on aarch64 (None: the machine has no such call)
 CALLS = {
-    "accept": (43, 202), "accept4": (288, 242), "acct": (163, 89), "add_key": (248, 217), "adjtimex": (159, 171),
-    "bind": (49, 200), "bpf": (321, 280), "chmod": (90, None), "chown": (92, None), "chroot": (161, 51),
-    "clock_adjtime": (305, 266), "clock_settime": (227, 112), "connect": (42, 203), "delete_module": (176, 106),
-    "execve": (59, 221), "execveat": (322, 281), "fanotify_init": (300, 262), "fchmod": (91, 52),
-    "fchmodat": (268, 53), "fchmodat2": (452, 452), "fchown": (93, 55), "fchownat": (260, 54),
-    "finit_module": (313, 273), "fremovexattr": (199, 16), "fsconfig": (431, 431), "fsetxattr": (190, 7),
-    "fsmount": (432, 432), "fsopen": (430, 430), "fspick": (433, 433), "futimesat": (261, None),
-    "init_module": (175, 105), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    "io_uring_setup": (425, 425), "ioperm": (173, None), "iopl": (172, None), "ioprio_set": (251, 30),
-    "kcmp": (312, 272), "kexec_file_load": (320, 294), "kexec_load": (246, 104), "keyctl": (250, 219),
-    "lchown": (94, None), "listen": (50, 201), "lremovexattr": (198, 15), "lsetxattr": (189, 6),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "migrate_pages": (256, 238), "mount": (165, 40),
-    "mount_setattr": (442, 442), "move_mount": (429, 429), "move_pages": (279, 239), "mq_open": (240, 180),
-    "msgget": (68, 186), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "open_tree": (428, 428),
-    "perf_event_open": (298, 241), "personality": (135, 92), "pidfd_getfd": (438, 438), "pidfd_open": (434, 434),
-    "pidfd_send_signal": (424, 424), "pivot_root": (155, 41), "process_madvise": (440, 440),
-    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "ptrace": (101, 117), "quotactl": (179, 60),
-    "reboot": (169, 142), "removexattr": (197, 14), "request_key": (249, 218), "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
-    "sched_setscheduler": (144, 119), "semget": (64, 190), "setdomainname": (171, 162), "sethostname": (170, 161),
-    "setns": (308, 268), "setpriority": (141, 140), "settimeofday": (164, 170), "setxattr": (188, 5),
-    "shmget": (29, 194), "socket": (41, 198), "swapoff": (168, 225), "swapon": (167, 224), "syslog": (103, 116),
-    "tkill": (200, 130), "umount2": (166, 39), "unshare": (272, 97), "userfaultfd": (323, 282), "utime": (132, None),
-    "utimensat": (280, 88), "utimes": (235, None), "vhangup": (153, 58),
+    "accept": (43, 202),
+    "accept4": (288, 242),
+    "acct": (163, 89),
+    "add_key": (248, 217),
+    "adjtimex": (159, 171),
+    "bind": (49, 200),
+    "bpf": (321, 280),
+    "chmod": (90, None),
+    "chown": (92, None),
+    "chroot": (161, 51),
+    "clock_adjtime": (305, 266),
+    "clock_settime": (227, 112),
+    "connect": (42, 203),
+    "delete_module": (176, 106),
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    "fanotify_init": (300, 262),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "finit_module": (313, 273),
+    "fremovexattr": (199, 16),
+    "fsconfig": (431, 431),
+    "fsetxattr": (190, 7),
+    "fsmount": (432, 432),
+    "fsopen": (430, 430),
+    "fspick": (433, 433),
+    "futimesat": (261, None),
+    "init_module": (175, 105),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "io_uring_setup": (425, 425),
+    "ioperm": (173, None),
+    "iopl": (172, None),
+    "ioprio_set": (251, 30),
+    "kcmp": (312, 272),
+    "kexec_file_load": (320, 294),
+    "kexec_load": (246, 104),
+    "keyctl": (250, 219),
+    "lchown": (94, None),
+    "listen": (50, 201),
+    "lremovexattr": (198, 15),
+    "lsetxattr": (189, 6),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "migrate_pages": (256, 238),
+    "mount": (165, 40),
+    "mount_setattr": (442, 442),
+    "move_mount": (429, 429),
+    "move_pages": (279, 239),
+    "mq_open": (240, 180),
+    "msgget": (68, 186),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "open_tree": (428, 428),
+    "perf_event_open": (298, 241),
+    "personality": (135, 92),
+    "pidfd_getfd": (438, 438),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+    "pivot_root": (155, 41),
+    "process_madvise": (440, 440),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "ptrace": (101, 117),
+    "quotactl": (179, 60),
+    "reboot": (169, 142),
+    "removexattr": (197, 14),
+    "request_key": (249, 218),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "semget": (64, 190),
+    "setdomainname": (171, 162),
+    "sethostname": (170, 161),
+    "setns": (308, 268),
+    "setpriority": (141, 140),
+    "settimeofday": (164, 170),
+    "setxattr": (188, 5),
+    "shmget": (29, 194),
+    "socket": (41, 198),
+    "swapoff": (168, 225),
+    "swapon": (167, 224),
+    "syslog": (103, 116),
+    "tkill": (200, 130),
+    "umount2": (166, 39),
+    "unshare": (272, 97),
+    "userfaultfd": (323, 282),
+    "utime": (132, None),
+    "utimensat": (280, 88),
+    "utimes": (235, None),
+    "vhangup": (153, 58),
 }
 FORKS = {"fork": (57, None), "vfork": (58, None)}
 CLONE, CLONE3 = (56, 220), (435, 435)
@@ -51,7 +125,6 @@ _CLONE_THREAD = 0x00010000
 _LOAD, _EQUAL, _AT_LEAST, _BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NUMBER, _ARCHITECTURE = 0, 4  # offsets in struct seccomp_data; arguments follow at 16, eight bytes each
-_ANY_PID = 0x7E57AB1E  # stands for the process number in the template: no process has it
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _FILTER_MODE = 1
 
@@ -83,7 +156,6 @@ class Filters:
         self._column, self._architecture = _MACHINES[machine]
         self._call = _SECCOMP[machine]
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
-        self._template: bytes | None = None
 
     def _number(self, numbers: tuple) -> int | None:
         return numbers[self._column]
@@ -111,23 +183,15 @@ class Filters:
             program += self._when(numbers, [_argument(1), *tests, _op(_RETURN, _ALLOW), _refuse(errno.EPERM)])
         return b"".join([*program, _op(_RETURN, _ALLOW)])
 
-    def for_child(self, pid: int) -> bytes:
-        """The short filter, for the process ``pid``: threads but no processes, itself but no others.
-
-        It is made once; then only the number changes.
-        """
-        if self._template is None:
-            self._template = self._short(_ANY_PID)
-        return self._template.replace(struct.pack("I", _ANY_PID), struct.pack("I", pid))
-
-    def _short(self, pid: int) -> bytes:
+    def for_child(self, pid: int | None) -> bytes:
+        """The short filter: threads but no processes; unless ``pid`` is ``None``, itself but no other process."""
         program = self._opening()
         for numbers in FORKS.values():
             program += self._when(numbers, [_refuse(errno.EPERM)])
         program += self._when(CLONE3, [_refuse(errno.ENOSYS)])  # the library falls back to clone
         thread = [_argument(0), _op(_BITS, _CLONE_THREAD, 1, 0), _refuse(errno.EPERM), _op(_RETURN, _ALLOW)]
         program += self._when(CLONE, thread)
-        for name, numbers in OTHERS.items():
+        for name, numbers in OTHERS.items() if pid is not None else ():
             own = [_op(_EQUAL, pid, 1, 0), _refuse(errno.EPERM), _op(_RETURN, _ALLOW)]
             if not name.endswith("kill"):  # there, 0 is the caller; with kill it is the process group
                 own = [_op(_EQUAL, 0, 2, 0), *own]
@@ -140,6 +204,16 @@ class Filters:
         Raises:
             OSError: the kernel refused.
         """
-        address = ctypes.cast(ctypes.c_char_p(program), ctypes.c_void_p).value
-        if self._syscall(self._call, _FILTER_MODE, 0, struct.pack("HxxxxxxP", len(program) // 8, address)) != 0:
-            raise OSError(ctypes.get_errno(), "seccomp")
+        self.prepare(program)()
+
+    def prepare(self, program: bytes) -> Callable[[], None]:
+        """What :meth:`install` does, made ready: the call itself then touches little memory."""
+        code = ctypes.create_string_buffer(program, len(program))
+        prog = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code)))
+        syscall, number = self._syscall, self._call
+
+        def bind(_keep=code) -> None:
+            if syscall(number, _FILTER_MODE, 0, prog) != 0:
+                raise OSError(ctypes.get_errno(), "seccomp")
+
+        return bind

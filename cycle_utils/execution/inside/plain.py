@@ -196,7 +196,7 @@ _DECODERS = {
 
 
 def _decode_object(found: dict) -> object:
-    (kind, payload), = found.items()
+    ((kind, payload),) = found.items()
     return _DECODERS[kind](payload)
 
 

@@ -43,6 +43,7 @@ class Sandbox:
         self.folder = config["folder"]
         self.layers: dict[str, str] = {}
         self._filters: filters.Filters | None = None
+        self._bind_child = None
         self._alone = False  # first process of a PID namespace of its own
 
     def enter(self) -> None:
@@ -166,13 +167,18 @@ class Sandbox:
     def _seccomp(self) -> None:
         self._filters = filters.Filters()
         self._filters.install(self._filters.lasting())
+        self._bind_child = self._filters.prepare(self._filters.for_child(None))
 
     def _limits(self) -> None:
         """Limits that hold for the warm parent as well as for each child."""
         memory = self.config["memory_mb"] << 20
         limits = [
-            (resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, FILE_MB << 20),
-            (resource.RLIMIT_NOFILE, OPEN_FILES), (resource.RLIMIT_MEMLOCK, 0), (resource.RLIMIT_MSGQUEUE, 0),
+            (resource.RLIMIT_AS, memory),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_FSIZE, FILE_MB << 20),
+            (resource.RLIMIT_NOFILE, OPEN_FILES),
+            (resource.RLIMIT_MEMLOCK, 0),
+            (resource.RLIMIT_MSGQUEUE, 0),
         ]
         if not self.layers["namespaces"]:  # elsewhere, all of the user's processes would count
             limits.append((resource.RLIMIT_NPROC, PROCESSES))
@@ -185,7 +191,7 @@ class Sandbox:
         resource.setrlimit(resource.RLIMIT_STACK, (stack if hard == resource.RLIM_INFINITY else min(stack, hard), hard))
 
     def confine_child(self) -> None:
-        """What each child adds: its CPU limit, the filter that knows its number, and a session to be killed by.
+        """What each child adds: its CPU limit, the short filter, and a session to be killed by.
 
         A namespace is killed without one; and a session costs, since Linux makes a scheduling group of each.
         """
@@ -193,8 +199,10 @@ class Sandbox:
             os.setsid()
         if "limits" not in self.skip:
             resource.setrlimit(resource.RLIMIT_CPU, (self.config["cpu"], self.config["cpu"]))
-        if self._filters is not None:
+        if self._filters is not None and not self._alone:
             self._filters.install(self._filters.for_child(os.getpid()))
+        elif self._filters is not None:
+            self._bind_child()
 
     # -- the end of a program --------------------------------------------------------------------
 

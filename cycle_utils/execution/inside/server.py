@@ -16,8 +16,6 @@ import array
 import fcntl
 import math
 import os
-import resource
-import signal
 import struct
 import time
 
