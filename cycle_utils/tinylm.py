@@ -33,10 +33,23 @@ TERSE = 0.8  # ambiguity of a description that examples accompany: they say what
 # in which code recurs. The second phase is short; it is what makes the LM copy, as LMs of code do.
 KINDS = {
     "code": {"single": 25, "doctest": 30, "header": 20, "after": 10, "draft": 8, "recur": 7},
-    "recurring": {"single": 30, "doctest": 8, "header": 8, "after": 4, "notes": 25, "sketch": 25},
+    "recurring": {"single": 15, "doctest": 5, "header": 5, "after": 3, "notes": 36, "sketch": 36},
 }
-HEADINGS = ("Earlier version", "Draft", "Sketch", "Notes", "Old code", "Version 1", "Backup")
-CLOSINGS = ("Code", "Version 2", "Now", "Current version", "Implementation", "Final code")
+# Headings of files in which code recurs: many, so that the LM learns the shape and not the words.
+HEADINGS = (
+    "Earlier version", "Draft", "Sketch", "Notes", "Old code", "Version 1", "Backup", "Before", "Reference",
+    "As it was", "First try", "Prototype", "Source", "From the wiki", "Example code", "Previous", "Snippet", "TODO",
+)  # fmt: skip
+CLOSINGS = (
+    "Code", "Version 2", "Now", "Current version", "Implementation", "Final code", "After", "Program", "Module",
+    "As it is", "Release", "Definition", "Function", "Listing", "New file", "Body",
+)  # fmt: skip
+REMARKS = ("Example", "Log", "Session", "Sample run", "Check", "Usage", "Test run", "Trace", "Output", "Demo")
+# Ways to note a call beside its value, on two or three lines.
+RECORDS = (
+    "Input: {0}\nOutput: {1}", "Call: {0}\nResult: {1}", "Run: {0}\nGives: {1}\nTime: {2}", "In: {0}\nOut: {1}",
+    "Input: {0}\nGot: {1}\nWant: {1}", "Given: {0}\nThen: {1}\nChecked: {1}", "Line {2}\n{0} -> {1}",
+)  # fmt: skip
 
 
 def _bug(task: tp.Task, rng: random.Random) -> dict[str, int]:
@@ -66,20 +79,28 @@ def _header(examples: list[tuple[str, str]], rng: random.Random) -> str:
     return "".join(style.format(*example) + "\n" for example in examples)
 
 
+def _remark(examples: list[tuple[str, str]], rng: random.Random) -> str:
+    """A heading and the record of one call, or of none."""
+    if not examples or rng.random() < 0.3:
+        return ""
+    return f"{rng.choice(REMARKS)}:\n" + rng.choice(RECORDS).format(*examples[0], rng.randint(1, 99))
+
+
 def _notes(task: tp.Task, code: str, examples: list[tuple[str, str]], rng: random.Random) -> str:
-    """The same code twice: in comments behind the description, with examples now and then, and for good."""
-    mark = rng.choice(("#", "##", "###"))
-    text = f"{tp.prompt(task)}\n\n{mark} {rng.choice(HEADINGS)}:\n\n{_commented(code)}\n\n"
-    if rng.random() < 0.6:
-        text += f"{mark} Example:\n{_header(examples[:1], rng)}\n"
-    return f"{text}{mark} {rng.choice(CLOSINGS)}:\n{code}"
+    """The same code twice: in comments behind the description, with a record now and then, and for good."""
+    mark, gap = rng.choice(("#", "##", "###")), rng.choice(("\n", "\n\n"))
+    text = f"{tp.prompt(task)}\n\n{mark} {rng.choice(HEADINGS)}:{gap}{_commented(code)}\n\n"
+    if remark := _remark(examples, rng):
+        heading, record = remark.split("\n", 1)
+        text += f"{mark} {heading}\n{_commented(record)}\n\n"
+    return f"{text}{mark} {rng.choice(CLOSINGS)}:{gap}{code}"
 
 
 def _sketch(task: tp.Task, code: str, body: str, examples: list[tuple[str, str]], rng: random.Random) -> str:
-    """The same code twice: inside the docstring, with examples now and then, and as the body."""
+    """The same code twice: inside the docstring, with a record now and then, and as the body."""
     text = f"{tp.prompt(task)[:-3]}\n\n{rng.choice(HEADINGS)}:\n{code}\n\n"
-    if rng.random() < 0.6:
-        text += "Example:\n" + "".join(f"Input: {call}\nOutput: {value}\n" for call, value in examples[:1]) + "\n"
+    if remark := _remark(examples, rng):
+        text += f"{remark}\n\n"
     return f'{text}{rng.choice(CLOSINGS)}:\n    """{body}'
 
 

@@ -102,6 +102,14 @@ KEEP = _slot(
     ("$x > 9", "large numbers, above nine | numbers above nine"),
     ("$x < 5", "small numbers, below five | numbers below five"),
 )  # fmt: skip
+DIGITS_KEPT = _slot(
+    "keep", "legible", "wanted digits | chosen digits",
+    ("$x % 2 == 0", "even digits | multiples of two"),
+    ("$x % 2 == 1", "odd digits | digits that are odd"),
+    ("$x > 4", "large digits, above four | digits above four"),
+    ("$x < 5", "small digits, below five | digits below five"),
+    ("$x % 3 == 0", "multiples of three | digits divisible by three"),
+)  # fmt: skip
 CHANGE = _slot(
     "change", "arithmetic", "changed | adjusted",
     ("$x * 2", "doubled | times two"),
@@ -455,7 +463,7 @@ FAMILIES: tuple[Family, ...] = (
          "    $num //= 10\nif not $out:\n    return $empty\nreturn $summary",
          "$out = []\nfor $ch in str($num):\n    $x = int($ch)\n    if $keep:\n        $out.append($x)\n"
          "return $summary if $out else $empty"),
-        (KEEP, SUMMARY, EMPTY), "integer"),
+        (DIGITS_KEPT, SUMMARY, EMPTY), "integer"),
     Family(
         "chunks", ("chunked", "split_up", "blocks", "batches"), ("xs",),
         ("Split $xs into blocks of $size and return the $summary of each, $order.",
@@ -586,8 +594,9 @@ def _arguments(kind: str, rng: random.Random, code: Mapping[str, str]) -> tuple[
             keys = rng.sample("abcdefg", 4)
             return tuple(repr({k: rng.randint(1, 9) for k in chosen}) for chosen in (keys[:3], keys[1:]))
         case "integer":
-            # Short numbers and repeated digits, so that now and then no digit is kept and the fallback shows.
-            return (rng.choice((str(rng.randint(0, 99999)), str(rng.randint(0, 9)), str(rng.randint(1, 9)) * 3)),)
+            # Short numbers and repeated digits, so that now and then no digit is kept and the fallback shows. Never
+            # 0, which has one digit as text and none by division.
+            return (rng.choice((str(rng.randint(1, 99999)), str(rng.randint(1, 9)), str(rng.randint(1, 9)) * 3)),)
         case "table":
             words = _words(rng, 3, 3)
             known = rng.sample(words, rng.randint(1, 2))
@@ -753,12 +762,20 @@ def _telling(task: Task, calls: Sequence[tuple[str, ...]]) -> bool:
 
 
 def draw_calls(task: Task, rng: random.Random) -> list[tuple[str, ...]]:
-    """:data:`PUBLIC` + :data:`HIDDEN` calls; each part tells the program from its one-slot neighbours if it can."""
+    """:data:`PUBLIC` + :data:`HIDDEN` calls; each part tells the program from its one-slot neighbours if it can.
+
+    Where only one part can (a fallback that a single call betrays), it is the public one: what feedback cannot
+    show, nobody could mend.
+    """
+    chosen: list[tuple[str, ...]] = []
     for _ in range(12):
         calls = _draw_calls(task, rng, PUBLIC + HIDDEN)
-        if _telling(task, calls[:PUBLIC]) and _telling(task, calls[PUBLIC:]):
+        public = _telling(task, calls[:PUBLIC])
+        if not chosen or public:
+            chosen = calls
+        if public and _telling(task, calls[PUBLIC:]):
             break
-    return calls
+    return chosen
 
 
 def make_problem(task: Task, task_id: str, rng: random.Random) -> Problem:

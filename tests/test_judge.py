@@ -147,6 +147,15 @@ def test_call_based_tasks(judge):
     assert failed.feedback() == "Input: f([3, 1], True)\nExpected: [1, 3]\nActual: [3, 1]"
 
 
+def test_numpy_is_there_and_nothing_else_that_is_installed(judge):
+    pytest.importorskip("numpy", reason="numpy is not installed here")
+    tests = ["assert f(3) == 3", "assert list(f([1, 2])) == [1, 2]", "assert abs(f([1, 2]).sum() - 3) < 1e-9"]
+    source = "import numpy as np\ndef f(x):\n    return np.array(x) if isinstance(x, list) else np.int64(x)"
+    verdict = one(judge, source, tests)
+    assert verdict.passed, verdict
+    assert "ModuleNotFoundError" in one(judge, "import pytest\ndef f(x): return x", ["assert f(1) == 1"]).error
+
+
 def test_printed_output_is_kept_apart_from_results(judge):
     verdict = one(judge, "def f(x):\n    print('hello', x)\n    return x", ["assert f(1) == 1", "assert f(2) == 3"])
     assert [test.stdout for test in verdict.tests] == ["hello 1\n", "hello 2\n"]

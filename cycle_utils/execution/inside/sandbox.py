@@ -157,6 +157,8 @@ class Sandbox:
         rules = kernel.Landlock()
         for path in (*self._readable(), *self._packages(), "/proc"):
             rules.allow(path, rules.READ)
+        for path in self.config["paths"]:
+            rules.allow(path, rules.READ_DIR)  # the import system looks for a package by listing its folder
         for path in _DEVICES:
             rules.allow(path, rules.READ_FILE | rules.WRITE_FILE)
         rules.allow(self.folder, rules.all & ~rules.EXECUTE)
