@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
+from transformers.utils import logging as transformers_logging
 
 from cycle_utils.execution import isolation_report
 from cycle_utils.runs import environment
@@ -29,6 +30,7 @@ def begin(namespace: Mapping[str, Any], seed: int) -> None:
         ValueError: a parameter that the notebook does not have (papermill itself only warns).
     """
     check_parameters(namespace.get("In", []))
+    transformers_logging.disable_progress_bar()  # of loading weights: many, and gone in a moment
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

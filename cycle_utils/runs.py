@@ -27,6 +27,7 @@ from cycle_utils.paths import PACKAGE, ROOT, runs_dir
 
 RECORD = "run.json"
 _PACKAGES = ("torch", "transformers", "datasets", "peft", "numpy", "pandas")
+_told: set[str] = set()  # runs of which this process has said that it built or reuses them
 log = logging.getLogger(__name__)
 
 
@@ -97,11 +98,14 @@ def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) ->
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # two notebooks may want the same earlier stage at once
         if (folder / RECORD).is_file():
-            print(f"{title}: reusing runs/{key}")
+            if key not in _told:
+                print(f"{title}: reusing runs/{key}")
+            _told.add(key)
             return Run(folder, key, _checked(folder), True)
         print(f"{title}: building runs/{key}" + (" (going on with what a cut-off run left)" if folder.is_dir() else ""))
+        _told.add(key)
         folder.mkdir(exist_ok=True)
-        begin = time.monotonic()
+        begin, made_by = time.monotonic(), environment()  # as it is now: sources may be edited meanwhile
         notes = make(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         record = {
@@ -109,7 +113,7 @@ def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) ->
             "config": config_dict(config),
             "notes": notes,
             "seconds": round(time.monotonic() - begin, 1),
-            "environment": environment(),
+            "environment": made_by,
             "files": {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()},
         }
         write_json(folder / RECORD, record)

@@ -135,6 +135,9 @@ class Loop:
     stop_when_flat: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "temperatures", tuple(float(t) for t in self.temperatures))  # 0 and 0.0: one run
+
 
 # --- stages ----------------------------------------------------------------------------------------------
 
@@ -172,7 +175,7 @@ def fine_tune(config: FineTune, progress: bool = True) -> Run:
     def make(folder: Path) -> dict[str, Any]:
         model, tokenizer = load_model(config.model), load_tokenizer(config.model)
         rng = random.Random(f"fine-tune/{config.seed}")
-        problems = _training_problems(config)
+        problems = training_problems(config)
         examples = [_plain_example(tokenizer, p, rng.choice(p.canonical_solutions)) for p in problems]
         settings = replace(config.train, seed=config.seed)
         losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
@@ -192,7 +195,7 @@ def distil(config: Distil, progress: bool = True) -> Run:
 
     def make(folder: Path) -> dict[str, Any]:
         model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
-        problems = _training_problems(config.fine_tune)
+        problems = training_problems(config.fine_tune)
         attempts = self_refine(
             model, problems, tokenizer=tokenizer, rounds=0, samples=config.samples, seed=config.fine_tune.seed,
             temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling, progress=progress,
@@ -217,7 +220,7 @@ def refine_train(config: RefineTrain, progress: bool = True) -> Run:
 
     def make(folder: Path) -> dict[str, Any]:
         model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
-        problems = {p.task_id: p for p in _training_problems(config.distil.fine_tune)}
+        problems = {p.task_id: p for p in training_problems(config.distil.fine_tune)}
         settings = replace(config.train, seed=config.distil.fine_tune.seed)
         rows = mixture(read_examples(data), list(problems.values()), config.refine_share, settings)
         examples = [encode_example(tokenizer, problems[r["task_id"]], r, config.fields) for r in rows]
@@ -233,7 +236,7 @@ def loop(config: Loop, progress: bool = True) -> Run:
     """Stage 3 on a benchmark. Leaves ``attempts.parquet``; read it with :func:`attempts_of`."""
 
     def make(folder: Path) -> dict[str, Any]:
-        problems = _loop_problems(config)
+        problems = loop_problems(config)
         attempts = self_refine(
             load_model(config.model), problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
             samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
@@ -450,12 +453,14 @@ def _plain_example(tokenizer, problem: Problem, solution: str) -> dict[str, Any]
     return encode(tokenizer, one_time_prompt(problem).text, solution)
 
 
-def _training_problems(config: FineTune) -> list[Problem]:
+def training_problems(config: FineTune) -> list[Problem]:
+    """The problems that stage 1 learns from."""
     options = {"ambiguity": config.ambiguity, "seed": config.seed} if config.benchmark == "tinyprograms" else {}
     return load_problems(config.benchmark, data=config.data, split="train", limit=config.problems, **options)
 
 
-def _loop_problems(config: Loop) -> list[Problem]:
+def loop_problems(config: Loop) -> list[Problem]:
+    """The problems that a loop tries."""
     tiny = config.benchmark == "tinyprograms"
     options = {"ambiguity": config.ambiguity, "seed": config.benchmark_seed} if tiny else {}
     return load_problems(config.benchmark, data=config.data, split=config.split, limit=config.limit, **options)

@@ -122,6 +122,8 @@ def ratio_interval(parts: ArrayLike, wholes: ArrayLike, resamples: int = RESAMPL
     For shares whose unit is not the problem, such as copies among the refinement attempts of each problem
     (``metrics.copies_by_problem``): attempts of one problem are alike, so problems are what is resampled.
     A resample whose wholes sum to 0 has no ratio; it counts as infinite, which widens the interval upwards.
+    Shares that are 0 or 1 on all problems get the exact interval, as in :func:`interval`, over the problems that
+    have any.
 
     Returns:
         NaN throughout when ``wholes`` sum to 0: the ratio is undefined.
@@ -129,6 +131,13 @@ def ratio_interval(parts: ArrayLike, wholes: ArrayLike, resamples: int = RESAMPL
     x, y = _pair(parts, wholes)
     if y.sum() == 0:
         return Interval(float("nan"), float("nan"), float("nan"), len(y))
+    if x.sum() == 0 or (x == y).all():
+        exact = interval((x == y)[y > 0])
+        return Interval(exact.value, exact.low, exact.high, len(y))
+    return _ratio(x, y, resamples, seed)
+
+
+def _ratio(x: NDArray[np.float64], y: NDArray[np.float64], resamples: int, seed: int) -> Interval:
     rng, ratios = np.random.default_rng(seed), []
     for start in range(0, resamples, _BATCH):
         # How often each problem is drawn: two matrix products instead of gathering 10,000 x n scores twice.
@@ -147,7 +156,10 @@ def relative_gain(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: 
     Returns:
         NaN throughout (``undefined``) when the baseline ``b`` is zero on every problem.
     """
-    ratio = ratio_interval(a, b, resamples, seed)
+    x, y = _pair(a, b)
+    if y.sum() == 0:
+        return Interval(float("nan"), float("nan"), float("nan"), len(y))
+    ratio = _ratio(x, y, resamples, seed)
     return Interval(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n)
 
 

@@ -33,7 +33,7 @@ TERSE = 0.8  # ambiguity of a description that examples accompany: they say what
 # in which code recurs. The second phase is short; it is what makes the LM copy, as LMs of code do.
 KINDS = {
     "code": {"single": 25, "doctest": 30, "header": 20, "after": 10, "draft": 8, "recur": 7},
-    "recurring": {"single": 15, "doctest": 5, "header": 5, "after": 3, "notes": 36, "sketch": 36},
+    "recurring": {"single": 30, "doctest": 4, "header": 4, "after": 4, "notes": 22, "sketch": 36},
 }
 # Headings of files in which code recurs: many, so that the LM learns the shape and not the words.
 HEADINGS = (
@@ -45,10 +45,14 @@ CLOSINGS = (
     "As it is", "Release", "Definition", "Function", "Listing", "New file", "Body",
 )  # fmt: skip
 REMARKS = ("Example", "Log", "Session", "Sample run", "Check", "Usage", "Test run", "Trace", "Output", "Demo")
-# Ways to note a call beside its value, on two or three lines.
+# Ways to note a call and its value, and ways to note a value that it ought to have and has not.
 RECORDS = (
-    "Input: {0}\nOutput: {1}", "Call: {0}\nResult: {1}", "Run: {0}\nGives: {1}\nTime: {2}", "In: {0}\nOut: {1}",
-    "Input: {0}\nGot: {1}\nWant: {1}", "Given: {0}\nThen: {1}\nChecked: {1}", "Line {2}\n{0} -> {1}",
+    "Input: {0}\nOutput: {1}", "Call: {0}\nResult: {1}", "In: {0}\nOut: {1}", "Given: {0}\nThen: {1}",
+    "{0} -> {1}", "Run: {0}\nGives: {1}\nChecked: {1}",
+)  # fmt: skip
+COMPLAINTS = (
+    "Input: {0}\nGot: {1}\nWant: {2}", "Call: {0}\nShould be: {2}\nIs: {1}", "In: {0}\nOut: {1}\nOught: {2}",
+    "Known bug: {0}\nwants {2}\ngives {1}", "{0} -> {1}\nnot {2}", "Case: {0}\nAsked: {2}\nFound: {1}",
 )  # fmt: skip
 
 
@@ -60,11 +64,15 @@ def _bug(task: tp.Task, rng: random.Random) -> dict[str, int]:
     return {slot.name: rng.randrange(len(slot.values))}
 
 
+def _call(task: tp.Task, arguments: tuple[str, ...]) -> str:
+    return f"{task.names['f']}({', '.join(arguments)})"
+
+
 def _examples(task: tp.Task, values: dict[str, int], rng: random.Random) -> list[tuple[str, str]]:
     """One to three calls with what the code as written (bugs included) gives for them."""
-    calls = tp._draw_calls(task, rng, rng.randint(1, 3))
+    calls = tp.distinct_calls(task, rng, rng.randint(1, 3))
     results = tp.evaluate(task, calls, values)
-    return [(f"{task.names['f']}({', '.join(c)})", repr(v)) for c, v in zip(calls, results) if v is not tp.FAILS]
+    return [(_call(task, c), repr(v)) for c, v in zip(calls, results) if v is not tp.FAILS]
 
 
 def _commented(text: str) -> str:
@@ -79,29 +87,38 @@ def _header(examples: list[tuple[str, str]], rng: random.Random) -> str:
     return "".join(style.format(*example) + "\n" for example in examples)
 
 
-def _remark(examples: list[tuple[str, str]], rng: random.Random) -> str:
-    """A heading and the record of one call, or of none."""
-    if not examples or rng.random() < 0.3:
+def _remark(task: tp.Task, values: dict[str, int], rng: random.Random) -> str:
+    """A heading and the record of one call, or of none; half of the records complain about the value.
+
+    As in many a repository, what is complained about stands below unchanged.
+    """
+    slot = rng.choice(task.family.slots)
+    other = {**values, slot.name: rng.randrange(len(slot.values))}
+    call = tp.distinct_calls(task, rng, 1)
+    (got,), (wanted,) = tp.evaluate(task, call, values), tp.evaluate(task, call, other)
+    if rng.random() < 0.2 or got is tp.FAILS:
         return ""
-    return f"{rng.choice(REMARKS)}:\n" + rng.choice(RECORDS).format(*examples[0], rng.randint(1, 99))
+    complains = rng.random() < 0.5 and wanted is not tp.FAILS
+    style = rng.choice(COMPLAINTS if complains else RECORDS)
+    return f"{rng.choice(REMARKS)}:\n" + style.format(_call(task, call[0]), repr(got), repr(wanted))
 
 
-def _notes(task: tp.Task, code: str, examples: list[tuple[str, str]], rng: random.Random) -> str:
+def _notes(task: tp.Task, values: dict[str, int], way: int, rng: random.Random) -> str:
     """The same code twice: in comments behind the description, with a record now and then, and for good."""
-    mark, gap = rng.choice(("#", "##", "###")), rng.choice(("\n", "\n\n"))
+    code, mark, gap = tp.program(task, values, way), rng.choice(("#", "##", "###")), rng.choice(("\n", "\n\n"))
     text = f"{tp.prompt(task)}\n\n{mark} {rng.choice(HEADINGS)}:{gap}{_commented(code)}\n\n"
-    if remark := _remark(examples, rng):
+    if remark := _remark(task, values, rng):
         heading, record = remark.split("\n", 1)
         text += f"{mark} {heading}\n{_commented(record)}\n\n"
     return f"{text}{mark} {rng.choice(CLOSINGS)}:{gap}{code}"
 
 
-def _sketch(task: tp.Task, code: str, body: str, examples: list[tuple[str, str]], rng: random.Random) -> str:
+def _sketch(task: tp.Task, values: dict[str, int], way: int, rng: random.Random) -> str:
     """The same code twice: inside the docstring, with a record now and then, and as the body."""
-    text = f"{tp.prompt(task)[:-3]}\n\n{rng.choice(HEADINGS)}:\n{code}\n\n"
-    if remark := _remark(examples, rng):
+    text = f"{tp.prompt(task)[:-3]}\n\n{rng.choice(HEADINGS)}:\n{tp.program(task, values, way)}\n\n"
+    if remark := _remark(task, values, rng):
         text += f"{remark}\n\n"
-    return f'{text}{rng.choice(CLOSINGS)}:\n    """{body}'
+    return f'{text}{rng.choice(CLOSINGS)}:\n    """{tp.body(task, values, way)}'
 
 
 def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY, phase: str = "code", kind: str | None = None) -> str:
@@ -123,10 +140,9 @@ def document(rng: random.Random, ambiguity: float = tp.AMBIGUITY, phase: str = "
             draft = _commented(tp.program(task, values, way))
             return f"{tp.prompt(task)}\n{draft}\n\n{tp.program(task, values, way)}"
         case "notes":
-            return _notes(task, tp.program(task, values, way), _examples(task, values, rng), rng)
+            return _notes(task, values, way, rng)
         case "sketch":
-            body = tp.body(task, values, way)
-            return _sketch(task, tp.program(task, values, way), body, _examples(task, values, rng), rng)
+            return _sketch(task, values, way, rng)
         case "recur":
             other = tp.draw_task(rng, ambiguity, "train")
             between = tp.prompt(other) + tp.body(other, way=rng.randrange(len(other.family.bodies)))

@@ -19,9 +19,10 @@ import hashlib
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from string import Template
+from types import CodeType
 from typing import Any
 
 from cycle_utils.problems import Problem
@@ -700,21 +701,26 @@ _PLAIN = {place: pool[0] for place, pool in {**ARGUMENTS, **LOCALS}.items()} | {
 
 
 @lru_cache(maxsize=16384)
-def _function(source: str) -> Callable:
+def _function(family: Family, values: tuple[int, ...]) -> Callable:
+    """A filling of a family's slots as a function. Identifiers do not change what it computes: all go by the same."""
+    chosen = {slot.name: index for slot, index in zip(family.slots, values)}
     scope: dict[str, Any] = {}
-    exec(compile(source, "<tinyprograms>", "exec"), scope)
+    exec(compile(program(Task(family, chosen, frozenset(), _PLAIN, "")), "<tinyprograms>", "exec"), scope)
     return scope["f"]
 
 
-def evaluate(task: Task, arguments: Sequence[Sequence[str]], values: Mapping[str, int] | None = None) -> list[Any]:
-    """What the task's own program, or another reading of it, returns for each call; :data:`FAILS` if it raises.
+@lru_cache(maxsize=16384)
+def _expression(arguments: tuple[str, ...]) -> CodeType:
+    return compile(f"({', '.join(arguments)},)", "<tinyprograms>", "eval")
 
-    Identifiers do not change what a program computes: all go by the same, so that each is compiled once.
-    """
-    function, results = _function(program(replace(task, names=_PLAIN), values)), []
+
+def evaluate(task: Task, arguments: Sequence[Sequence[str]], values: Mapping[str, int] | None = None) -> list[Any]:
+    """What the task's own program, or another reading of it, returns for each call; :data:`FAILS` if it raises."""
+    chosen = {**task.values, **(values or {})}
+    function, results = _function(task.family, tuple(chosen[slot.name] for slot in task.family.slots)), []
     for call in arguments:
         try:
-            results.append(function(*(eval(argument) for argument in call)))
+            results.append(function(*eval(_expression(tuple(call)))))
         except Exception:
             results.append(FAILS)
     return results
@@ -735,7 +741,7 @@ def readings(task: Task) -> Iterator[tuple[dict[str, int], float]]:
         yield {s.name: i for s, i in zip(slots, chosen)}, weight
 
 
-def _draw_calls(task: Task, rng: random.Random, count: int) -> list[tuple[str, ...]]:
+def distinct_calls(task: Task, rng: random.Random, count: int) -> list[tuple[str, ...]]:
     """Distinct calls on which the task's own program does not raise."""
     code = {s.name: s.values[task.values[s.name]].code for s in task.family.slots}
     seen: dict[tuple[str, ...], None] = {}
@@ -769,7 +775,7 @@ def draw_calls(task: Task, rng: random.Random) -> list[tuple[str, ...]]:
     """
     chosen: list[tuple[str, ...]] = []
     for _ in range(12):
-        calls = _draw_calls(task, rng, PUBLIC + HIDDEN)
+        calls = distinct_calls(task, rng, PUBLIC + HIDDEN)
         public = _telling(task, calls[:PUBLIC])
         if not chosen or public:
             chosen = calls

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset as TorchDataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 IGNORED = -100  # label of a token that carries no loss
 SPANS = ("past_generation", "template")
@@ -208,6 +208,7 @@ def train(
         data_collator=collator,
         callbacks=[_TellEpoch(collator)],
     )
+    trainer.remove_callback(PrinterCallback)  # the losses are returned, and drawn by whoever wants to see them
     last = last_checkpoint(checkpoints)
     if last:
         log.info("going on from %s", last)

@@ -110,7 +110,7 @@ def test_passing_samples_teach_themselves_and_failing_ones_a_solution(random_lm)
     run = stages.distil(small(random_lm).distil, progress=False)
     attempts, examples = stages.attempts_of(run), stages.read_examples(run)
     assert {e["kind"] for e in examples} == {"plain" if p else "refine" for p in attempts.passed}
-    solutions = {p.task_id: p.canonical_solutions for p in stages._training_problems(small(random_lm).distil.fine_tune)}
+    solutions = {p.task_id: p.canonical_solutions for p in stages.training_problems(small(random_lm).distil.fine_tune)}
     assert all(e["target"] in solutions[e["task_id"]] and e["feedback"] for e in examples if e["kind"] == "refine")
 
 
