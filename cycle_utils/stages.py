@@ -51,7 +51,7 @@ class Pretrain:
         steps=3600, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
     )
     recurring: TrainSettings = TrainSettings(
-        steps=400, batch_size=16, learning_rate=1e-3, save_steps=200, group_by_length=False, compiled=True
+        steps=800, batch_size=16, learning_rate=1e-3, save_steps=200, group_by_length=False, compiled=True
     )
 
 
