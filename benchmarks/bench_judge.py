@@ -196,8 +196,8 @@ def main() -> None:
     ]
     quick = [row for row, is_slow in zip(rows, slow) if not is_slow]
     print(
-        f"{sum(slow)} of {len(rows)} programs ({sum(slow) / len(rows):.1%}) are not timed: they come near the time limit, "
-        "fill the memory or import what we do not offer."
+        f"{sum(slow)} of {len(rows)} programs ({sum(slow) / len(rows):.1%}) are not timed: they come near the time "
+        "limit, fill the memory or import what we do not offer."
     )
     if arguments.layers:
         del sides["reference"]

@@ -1,4 +1,4 @@
-"""Every notebook, headless, at small size: it runs from anywhere, makes what it says, and refuses what it does not know."""
+"""Every notebook, headless, at small size: it runs anywhere, makes what it says, refuses what it does not know."""
 
 import re
 import subprocess
@@ -65,7 +65,7 @@ def test_runs_on_humaneval(name, shared_home, random_lm, monkeypatch):
 
 def test_a_misspelt_parameter_is_an_error(shared_home, random_lm, monkeypatch):
     with pytest.raises(
-        papermill.PapermillExecutionError, match="unknown parameter 'mask_ration'. Did you mean 'mask_ratio'"
+        papermill.PapermillExecutionError, match=r"unknown parameter 'mask_ration'\. Did you mean 'mask_ratio'"
     ):
         run("03_refine_train", shared_home, monkeypatch, model=random_lm, mask_ration=0.1)
 

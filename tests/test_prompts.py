@@ -91,7 +91,7 @@ def test_a_long_faulty_program_is_cut_in_the_middle():
 
 
 def test_a_prompt_that_cannot_fit_says_so():
-    with pytest.raises(ValueError, match="t/1 has .* tokens, more than the 10 that leave room"):
+    with pytest.raises(ValueError, match=r"t/1 has .* tokens, more than the 10 that leave room"):
         refine_prompt(ADD, "x", "y", count=len, limit=10)
     with pytest.raises(ValueError, match="unknown prompt style 'fancy'"):
         refine_prompt(ADD, "x", "y", style="fancy")
@@ -114,7 +114,8 @@ def test_shown_code_is_the_definition_without_the_description():
         ("\n    if a:\n        return 1\n\n    return 2\n# done", "\n    if a:\n        return 1\n\n    return 2"),
         ("\ndef add(a, b):\n    return h(a)\n\ndef h(a):\n    return a\n\nassert add(1, 2)",
          "\ndef add(a, b):\n    return h(a)\n\ndef h(a):\n    return a"),
-        ("\nimport math\n\ndef add(a, b):\n    return 1\n\nprint(add(1, 2))", "\nimport math\n\ndef add(a, b):\n    return 1"),
+        ("\nimport math\n\ndef add(a, b):\n    return 1\n\nprint(add(1, 2))",
+         "\nimport math\n\ndef add(a, b):\n    return 1"),
         (f"\n    return 1\n{BAD}\n\n# x", "\n    return 1"),
         ("", ""),
     ],

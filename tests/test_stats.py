@@ -92,6 +92,14 @@ def test_a_gain_over_nothing_is_undefined():
     assert rare.value == 3 and rare.high == np.inf and rare.low == pytest.approx(1 / 3)
 
 
+def test_ratio_of_nothing_or_all_has_the_exact_interval_over_problems_that_count():
+    none = stats.ratio_interval([0] * 6, [2, 1, 0, 3, 1, 0])
+    whole = stats.ratio_interval([2, 1, 0, 3, 1, 0], [2, 1, 0, 3, 1, 0])
+    exact = stats.interval([0] * 4)
+    assert (none.value, none.low, none.high, none.n) == (0, exact.low, exact.high, 6)
+    assert (whole.value, whole.low, whole.high) == (1, 1 - exact.high, 1) and 0.3 < exact.high < 0.7
+
+
 def test_ratio_is_of_sums_and_not_the_mean_of_ratios():
     found = stats.ratio_interval([0, 1, 2, 0], [4, 4, 2, 0])
     assert found.value == pytest.approx(0.3) and found.n == 4
