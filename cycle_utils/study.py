@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import resource
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -133,6 +134,18 @@ def costs() -> pd.DataFrame:
     return table.set_axis(["stage", "runs", "minutes each", "minutes in all"], axis=1)
 
 
+def total(rows: Sequence[dict[str, Any]], seeds: int, megabytes: float) -> pd.DataFrame:
+    """One row: the minutes of the whole command, the memory of its largest process, and the machine."""
+    minutes = sum(row["minutes"] for row in rows)
+    found = {
+        "notebooks": len(rows),
+        "seeds": seeds,
+        "minutes": round(minutes, 1),
+        "largest process, MB": round(megabytes),
+    }
+    return pd.DataFrame([found | {"machine": environment()["machine"]}])
+
+
 def main() -> None:
     """Command line of ``make study``."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -154,6 +167,8 @@ def main() -> None:
         print(f"{name}: {minutes:.1f} minutes -> {target}", flush=True)
     save_table(costs(), "study_runs")
     save_table(pd.DataFrame(rows).assign(**environment()), "study_notebooks")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # kilobytes on Linux
+    save_table(total(rows, options.seeds, peak), "study_total")
 
 
 if __name__ == "__main__":
