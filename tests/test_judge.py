@@ -153,7 +153,9 @@ def test_numpy_is_there_and_nothing_else_that_is_installed(judge):
     source = "import numpy as np\ndef f(x):\n    return np.array(x) if isinstance(x, list) else np.int64(x)"
     verdict = one(judge, source, tests)
     assert verdict.passed, verdict
-    assert "ModuleNotFoundError" in one(judge, "import pytest\ndef f(x): return x", ["assert f(1) == 1"]).error
+    # Where the layers hide the folder it is not found, where they close it it may not be read.
+    denied = one(judge, "import pytest\ndef f(x): return x", ["assert f(1) == 1"])
+    assert not denied.passed and denied.error.startswith(("ModuleNotFoundError", "PermissionError")), denied
 
 
 def test_printed_output_is_kept_apart_from_results(judge):
