@@ -357,9 +357,10 @@ def test_a_killed_process_is_replaced_and_nothing_is_lost(victim):
 
 def test_ctrl_c_leaves_no_process_and_no_file(tmp_path):
     script = """
-import sys
+import signal
 from cycle_utils.execution import Judge
 from cycle_utils.problems import Problem
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 problem = Problem("t/1", "", "f", ["assert f() == 1"])
 with Judge(workers=2, time_limit=60.0) as judge:
     print("ready", flush=True)
