@@ -48,7 +48,7 @@ class Pretrain:
     block: int = 320
     ambiguity: float = AMBIGUITY
     train: TrainSettings = TrainSettings(
-        steps=3600, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
+        steps=4500, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
     )
     recurring: TrainSettings = TrainSettings(
         steps=800, batch_size=16, learning_rate=1e-3, save_steps=200, group_by_length=False, compiled=True
