@@ -21,7 +21,7 @@ class Sampling:
 
     temperature: float = 0.6
     top_p: float = 0.95
-    max_new_tokens: int = 160
+    max_new_tokens: int = 112
     batch_size: int = 128
 
     def __post_init__(self) -> None:

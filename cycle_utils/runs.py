@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,26 @@ def key_of(config: Any) -> str:
     """Name of a config's folder: its stage and a digest of everything that it sets.
 
     A model folder counts by its weights, not by its path: other weights in the same place are another run.
+    A field declared with :func:`later` counts only where it is set: an option that came after runs were made
+    leaves the names of those runs as they were.
     """
-    text = json.dumps(_by_weights(config_dict(config)), sort_keys=True)
+    text = json.dumps(_by_weights(_without_defaults(config, config_dict(config))), sort_keys=True)
     return f"{type(config).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def later(default: Any) -> Any:
+    """A dataclass field added after runs were published: it is left out of a run's key at its default."""
+    return field(default=default, metadata={"later": True})
+
+
+def _without_defaults(config: Any, plain: dict[str, Any]) -> dict[str, Any]:
+    """``plain``, which is ``config`` as data, without the :func:`later` fields that have their defaults."""
+    kept = {"stage": plain["stage"]} if "stage" in plain else {}
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if not (one.metadata.get("later") and value == one.default):
+            kept[one.name] = _without_defaults(value, plain[one.name]) if is_dataclass(value) else plain[one.name]
+    return kept
 
 
 def _by_weights(config: dict[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Distil:
     """
 
     fine_tune: FineTune = FineTune()
-    samples: int = 2
+    samples: int = 1
     sampling: Sampling = Sampling(temperature=0.8)
     target: str = "bm25"
 
@@ -97,7 +97,7 @@ class RefineTrain:
     masking: Masking = Masking()
     refine_share: float = 0.75
     fields: tuple[str, ...] = FIELDS
-    train: TrainSettings = TrainSettings(steps=450, learning_rate=1e-3)
+    train: TrainSettings = TrainSettings(steps=360, learning_rate=1e-3)
 
     def __post_init__(self) -> None:
         if not 0 <= self.refine_share <= 1:

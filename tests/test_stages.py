@@ -45,6 +45,17 @@ def test_the_same_config_gives_the_same_attempts(random_lm, home, monkeypatch):
     assert first.equals(second)
 
 
+def test_an_option_that_came_later_leaves_the_names_of_older_runs_as_they_were():
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        steps: int = 1
+
+    older = dataclasses.make_dataclass("Stage", [("inner", Inner, Inner())], frozen=True)
+    newer = dataclasses.make_dataclass("Stage", [("inner", Inner, Inner()), ("extra", int, runs.later(0))], frozen=True)
+    assert runs.key_of(newer()) == runs.key_of(older())
+    assert len({runs.key_of(c) for c in (newer(), newer(extra=1), newer(inner=Inner(2)))}) == 3
+
+
 def test_a_cut_off_run_is_not_taken_for_whole(random_lm):
     config = small_loop(random_lm)
     run = stages.loop(config, progress=False)
