@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils import tinylm
-from cycle_utils.benchmarks import load_problems
+from cycle_utils.benchmarks import load_problems, training_options
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.generation import Sampling, generate, room
 from cycle_utils.models import TINY, load_model, load_tokenizer
@@ -335,7 +335,8 @@ def _judge(problems, completions, feedback_tests: str, judge: Judge | None, prog
     """``(verdict, passed, done, feedback)`` of each completion under the feedback protocol.
 
     Under ``public`` a program is done when its public tests pass, which is all that the loop may know; it has
-    passed when the hidden ones do too.
+    passed when the hidden ones do too. A problem without public tests is done at once: there is nothing to show.
+    One without hidden tests is scored by all that it has.
     """
     if judge is None:
         with Judge() as own:
@@ -343,9 +344,11 @@ def _judge(problems, completions, feedback_tests: str, judge: Judge | None, prog
     if feedback_tests == "all":
         verdicts = judge.run(problems, completions, progress=progress)
         return [(v, v.passed, v.passed, "" if v.passed else v.feedback()) for v in verdicts]
-    shown = judge.run([p.with_tests(p.public_tests) for p in problems], completions, progress=progress)
-    scored = judge.run([p.with_tests(p.hidden_tests) for p in problems], completions, progress=progress)
-    return [(h, s.passed and h.passed, s.passed, "" if s.passed else s.feedback()) for s, h in zip(shown, scored)]
+    public = [(i, p.with_tests(p.public_tests)) for i, p in enumerate(problems) if p.public_tests]
+    shown = judge.run([p for _, p in public], [completions[i] for i, _ in public], progress=progress)
+    failed = {i: verdict.feedback() for (i, _), verdict in zip(public, shown) if not verdict.passed}
+    scored = judge.run([p.with_tests(p.hidden_tests or p.tests) for p in problems], completions, progress=progress)
+    return [(h, i not in failed and h.passed, i not in failed, failed.get(i, "")) for i, h in enumerate(scored)]
 
 
 def _row(problem: Problem, sample: int, round_: int, prompt, completion, verdict: Verdict, passed, done, feedback):
@@ -455,7 +458,8 @@ def _plain_example(tokenizer, problem: Problem, solution: str) -> dict[str, Any]
 
 def training_problems(config: FineTune) -> list[Problem]:
     """The problems that stage 1 learns from."""
-    options = {"ambiguity": config.ambiguity, "seed": config.seed} if config.benchmark == "tinyprograms" else {}
+    tiny = config.benchmark == "tinyprograms"
+    options = {"ambiguity": config.ambiguity, "seed": config.seed} if tiny else training_options(config.benchmark)
     return load_problems(config.benchmark, data=config.data, split="train", limit=config.problems, **options)
 
 

