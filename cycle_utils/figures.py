@@ -29,6 +29,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)), (0, (5, 1, 1, 1, 1, 1)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo")
 WIDTH = 6.5  # inches: the text width of a paper
+SMOOTHING = 7  # entries of a loss curve that are averaged
 GREY = "0.35"
 
 # A verdict keeps its look in every figure, whichever of them occur.
@@ -166,12 +167,18 @@ def copy_bars(table: pd.DataFrame) -> Figure:
 
 
 def loss_curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Training loss by step: label -> ``[{"step": ..., "loss": ...}, ...]``; entries without a loss are skipped."""
+    """Training loss by step: label -> ``[{"step": ..., "loss": ...}, ...]``; entries without a loss are skipped.
+
+    Batches grouped by length make it jump, since long examples are harder than short ones: the line is the running
+    mean of :data:`SMOOTHING` entries, the entries themselves stand faintly behind it.
+    """
     fig, ax = _axes(WIDTH, 3.2)
     for label, (colour, marker, line) in _looks(logs).items():
-        points = [(entry["step"], entry["loss"]) for entry in logs[label] if "loss" in entry]
-        every = max(1, len(points) // 8)
-        ax.plot(*zip(*points), color=colour, ls=line, marker=marker, markevery=every, label=label)
+        loss = pd.Series({entry["step"]: entry["loss"] for entry in logs[label] if "loss" in entry})
+        ax.plot(loss.index, loss, color=colour, lw=0.8, alpha=0.35)
+        smooth = loss.rolling(SMOOTHING, center=True, min_periods=1).mean()
+        every = max(1, len(loss) // 8)
+        ax.plot(smooth.index, smooth, color=colour, ls=line, marker=marker, markevery=every, label=label)
     ax.set(xlabel="optimiser step", ylabel="loss on the target's tokens (nats)")
     _from_zero(ax)
     _legend_right(ax)

@@ -46,7 +46,7 @@ class Pretrain:
 
     shape: str = tinylm.SHAPE
     block: int = 320
-    ambiguity: float = AMBIGUITY
+    ambiguity: float = 0.35  # of the descriptions in the text
     train: TrainSettings = TrainSettings(
         steps=4500, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
     )

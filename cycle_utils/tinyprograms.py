@@ -28,7 +28,7 @@ from typing import Any
 from cycle_utils.problems import Problem
 
 SPLITS = ("train", "validation", "test")
-AMBIGUITY = 0.35  # default probability that a slot is left open
+AMBIGUITY = 0.4  # default probability that a slot is left open
 MODE = 0.4  # prior probability of a slot's first value, its most common reading; the others share the rest
 PUBLIC, HIDDEN = 4, 8  # tests of each kind per problem
 
