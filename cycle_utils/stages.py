@@ -95,7 +95,7 @@ class RefineTrain:
 
     distil: Distil = Distil()
     masking: Masking = Masking()
-    refine_share: float = 0.75
+    refine_share: float = 0.5
     fields: tuple[str, ...] = FIELDS
     train: TrainSettings = TrainSettings(steps=360, learning_rate=1e-3)
 

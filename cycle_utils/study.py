@@ -34,7 +34,7 @@ def recipe(
     model: str = TINY, train_benchmark: str = "tinyprograms", train_data: str | None = None, seed: int = 0,
     ambiguity: float = AMBIGUITY, problems: int | None = None, finetune_steps: int | None = None,
     samples: int | None = None, target: str = "bm25", steps: int | None = None, mask_ratio: float = 0.05,
-    mask_span: str = "past_generation", mask_redraw: str = "every batch", refine_share: float = 0.75,
+    mask_span: str = "past_generation", mask_redraw: str = "every batch", refine_share: float = 0.5,
 ) -> RefineTrain:  # fmt: skip
     """The whole training as one config; ``None`` keeps a stage's own default.
 
