@@ -27,7 +27,7 @@ test: $(READY)  ## run the tests, notebooks at small size included
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of programs)
+bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of HumanEval completions)
 	$(BIN)/python benchmarks/bench_judge.py $(DATA)
 
 clean:  ## remove the environment and caches; runs/ and results/ stay

@@ -150,6 +150,46 @@ def _ratio(x: NDArray[np.float64], y: NDArray[np.float64], resamples: int, seed:
     return Interval(float(x.sum() / y.sum()), float(low), float(high), len(y))
 
 
+def ratio_difference(
+    parts: ArrayLike, wholes: ArrayLike, other_parts: ArrayLike, other_wholes: ArrayLike,
+    resamples: int = RESAMPLES, seed: int = 0,
+) -> Difference:  # fmt: skip
+    """The ratio of :func:`ratio_interval` less another one of the same problems (percentile interval).
+
+    Problems are resampled for both ratios at once: two models that met the same problems are compared, though
+    each has wholes of its own, such as its refinement attempts. The p-value is of a permutation test that swaps
+    the two within problems.
+
+    Returns:
+        NaN throughout when the wholes of either side sum to 0.
+    """
+    x, m = _pair(parts, wholes)
+    y, n = _pair(other_parts, other_wholes)
+    _pair(x, y)
+    if m.sum() == 0 or n.sum() == 0:
+        return Difference(*[float("nan")] * 3, len(x), float("nan"))
+    found = _share(x.sum(), m.sum()) - _share(y.sum(), n.sum())
+    rng, drawn, swapped = np.random.default_rng(seed), [], []
+    for start in range(0, resamples, _BATCH):
+        size = min(_BATCH, resamples - start)
+        times = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=size)
+        drawn.append(_share(times @ x, times @ m) - _share(times @ y, times @ n))
+        swap = rng.integers(0, 2, size=(size, len(x)))
+        ours = _share(x.sum() + swap @ (y - x), m.sum() + swap @ (n - m))
+        swapped.append(ours - _share(y.sum() + swap @ (x - y), n.sum() + swap @ (m - n)))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(np.concatenate(drawn), [tail, 1 - tail])
+    as_far = np.abs(np.concatenate(swapped)) >= abs(found) - 1e-12
+    p = (as_far.sum() + 1) / (resamples + 1)
+    return Difference(float(found), float(low), float(high), len(x), float(p))
+
+
+def _share(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
+    """``part / whole``, NaN where there is nothing to take a share of."""
+    part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+
+
 def relative_gain(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """``mean(a) / mean(b) - 1`` on the same problems, with a paired bootstrap interval.
 

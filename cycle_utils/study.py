@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils.figures import save_table
+from cycle_utils.generation import Sampling
 from cycle_utils.models import TINY
 from cycle_utils.paths import NOTEBOOKS, ROOT, results_dir, runs_dir
 from cycle_utils.runs import RECORD, environment
@@ -35,6 +36,9 @@ def recipe(
     ambiguity: float = AMBIGUITY, problems: int | None = None, finetune_steps: int | None = None,
     samples: int | None = None, target: str = "bm25", steps: int | None = None, mask_ratio: float = 0.05,
     mask_span: str = "past_generation", mask_redraw: str = "every batch", refine_share: float = 0.5,
+    batch_size: int | None = None, accumulation: int | None = None, learning_rate: float | None = None,
+    lora: bool = False, gradient_checkpointing: bool = False, max_new_tokens: int | None = None,
+    generation_batch: int | None = None,
 ) -> RefineTrain:  # fmt: skip
     """The whole training as one config; ``None`` keeps a stage's own default.
 
@@ -43,6 +47,9 @@ def recipe(
         samples: programs drawn for each training problem in stage 1(b).
         mask_ratio, mask_span, mask_redraw: Past Generation Masking.
         refine_share: share of refinement data in the mixture.
+        batch_size, accumulation, learning_rate, lora, gradient_checkpointing: of both trainings, see
+            :class:`~cycle_utils.training.TrainSettings`.
+        max_new_tokens, generation_batch: of the sampling in stage 1(b), see :func:`sampling`.
 
     Raises:
         ValueError: a value outside its range, or an unknown choice.
@@ -55,13 +62,23 @@ def recipe(
         seed=seed,
         **_given(problems=problems),
     )
-    tune = replace(tune, train=replace(tune.train, **_given(steps=finetune_steps)))
+    how = _given(batch_size=batch_size, accumulation=accumulation, learning_rate=learning_rate)
+    how |= {"lora": lora, "gradient_checkpointing": gradient_checkpointing}
+    tune = replace(tune, train=replace(tune.train, **how, **_given(steps=finetune_steps)))
+    drawn = sampling(max_new_tokens, generation_batch, Distil().sampling)
     refine = RefineTrain(
-        distil=Distil(fine_tune=tune, target=target, **_given(samples=samples)),
+        distil=Distil(fine_tune=tune, target=target, sampling=drawn, **_given(samples=samples)),
         masking=Masking(mask_ratio, mask_span, mask_redraw),
         refine_share=refine_share,
     )
-    return replace(refine, train=replace(refine.train, **_given(steps=steps)))
+    return replace(refine, train=replace(refine.train, **how, **_given(steps=steps)))
+
+
+def sampling(
+    max_new_tokens: int | None = None, generation_batch: int | None = None, start: Sampling | None = None
+) -> Sampling:
+    """``start`` (the default sampling) with another length of programs, in tokens, or batch, in sequences."""
+    return replace(start or Sampling(), **_given(max_new_tokens=max_new_tokens, batch_size=generation_batch))
 
 
 def _given(**options: Any) -> dict[str, Any]:

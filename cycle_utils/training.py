@@ -18,6 +18,8 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from cycle_utils.runs import later
+
 IGNORED = -100  # label of a token that carries no loss
 SPANS = ("past_generation", "template")
 REDRAWS = ("every batch", "once")
@@ -31,7 +33,9 @@ class TrainSettings:
 
     ``steps`` counts optimiser steps; ``batch_size`` examples a step and device, times ``accumulation``.
     ``compiled`` trains through torch.compile in bfloat16: half as fast again on a CPU where all batches have
-    one shape; it needs a C++ compiler. Betas, weight decay and the cosine are the artifact's [artifact: the
+    one shape; it needs a C++ compiler. ``lora`` trains low-rank adapters of every linear layer (rank
+    ``lora_rank``, scaled by 2) instead of all weights. ``gradient_checkpointing`` computes activations twice
+    to hold those of one layer only. Betas, weight decay and the cosine are the artifact's [artifact: the
     defaults of its training script].
     """
 
@@ -45,6 +49,9 @@ class TrainSettings:
     save_steps: int = 200
     group_by_length: bool = True
     compiled: bool = False
+    lora: bool = later(False)
+    lora_rank: int = later(16)
+    gradient_checkpointing: bool = later(False)
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,8 @@ def train(
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train ``model`` in place; checkpoints go to ``folder/checkpoints`` and a cut-off run goes on from the last.
 
+    Under ``settings.lora`` the adapters are saved in ``folder/adapter`` and then merged into the model.
+
     Returns:
         the loss curve: ``step`` and ``loss`` (mean over the target tokens, in nats) for each logged step.
 
@@ -201,8 +210,11 @@ def train(
         torch_compile=settings.compiled,
         use_cpu=not torch.cuda.is_available(),
     )
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    adapted = _with_adapters(model, settings) if settings.lora else None
     trainer = Trainer(
-        model=model,
+        model=adapted or model,
         args=arguments,
         train_dataset=Examples(examples),
         data_collator=collator,
@@ -213,7 +225,20 @@ def train(
     if last:
         log.info("going on from %s", last)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
+    model.gradient_checkpointing_disable()
+    if adapted:
+        adapted.save_pretrained(str(Path(folder) / "adapter"))
+        adapted.merge_and_unload()  # in place: ``model`` has plain layers again
     return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
+
+
+def _with_adapters(model, settings: TrainSettings):
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    rank = settings.lora_rank
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type=TaskType.CAUSAL_LM)
+    torch.manual_seed(settings.seed)  # the adapters' own first values
+    return get_peft_model(model, config)
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -151,3 +151,23 @@ def test_curve_by_round_matches_problems_across_seeds():
     assert list(curve.columns) == ["round", "value", "low", "high", "n"] and set(curve["n"]) == {2}
     with pytest.raises(ValueError, match="different problems"):
         stats.curve_by_round([metrics.solved_by_round(attempts({task: 0}), 0) for task in "ab"])
+
+
+def test_a_difference_of_ratios_where_every_whole_is_one_is_the_paired_difference():
+    rng = np.random.default_rng(0)
+    a, b = rng.random(80) < 0.6, rng.random(80) < 0.35
+    found, known = stats.ratio_difference(a, np.ones(80), b, np.ones(80)), stats.paired_difference(a, b)
+    assert found.value == pytest.approx(known.value) and found.p == pytest.approx(known.p, abs=0.01)
+    assert found.low == pytest.approx(known.low, abs=0.02) and found.high == pytest.approx(known.high, abs=0.02)
+
+
+def test_a_difference_of_ratios_is_paired_and_has_no_sign_without_a_difference():
+    copies, attempts = np.array([0, 1, 2, 0, 4] * 20), np.array([1, 2, 3, 0, 4] * 20)
+    same = stats.ratio_difference(copies, attempts, copies, attempts)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    fewer = stats.ratio_difference(np.maximum(copies - 1, 0), attempts, copies, attempts)
+    assert stats.verdict(fewer) == "lower" and fewer.p < 0.001
+    nothing = stats.ratio_difference(copies * 0, attempts * 0, copies, attempts)
+    assert stats.verdict(nothing) == "undefined"
+    with pytest.raises(ValueError, match="same problems"):
+        stats.ratio_difference(copies, attempts, copies[1:], attempts[1:])

@@ -124,6 +124,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(random_lm, tokenizer, example
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
+@pytest.mark.parametrize("option", ["lora", "gradient_checkpointing"])
+def test_adapters_and_checkpointing(random_lm, tokenizer, examples, tmp_path, option):
+    """Adapters leave a plain model that has learned, and are kept; checkpointing changes memory, not the result."""
+
+    def trained(folder, **options):
+        model = load_model(random_lm)
+        settings = TrainSettings(steps=6, batch_size=8, **options)
+        losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, tmp_path / folder, False)
+        return model, [row["loss"] for row in losses]
+
+    before, (model, losses) = load_model(random_lm), trained("option", **{option: True})
+    assert losses[-1] < losses[0] and set(model.state_dict()) == set(before.state_dict())
+    if option == "gradient_checkpointing":
+        assert losses == pytest.approx(trained("plain")[1], abs=1e-4)
+        return
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
+    assert changed and not any("wte" in name or "ln" in name or "embed" in name for name in changed)
+    assert (tmp_path / "option" / "adapter" / "adapter_model.safetensors").is_file()
+
+
 def test_nothing_to_train_on(random_lm, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="nothing to train on"):
         train(load_model(random_lm), [], PGMCollator(0), TrainSettings(), tmp_path)
