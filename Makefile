@@ -28,7 +28,8 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of HumanEval completions)
-	$(BIN)/python benchmarks/bench_judge.py $(DATA)
+	$(BIN)/python benchmarks/bench_judge.py $(DATA) --save judge_speed
+	$(BIN)/python benchmarks/bench_judge.py $(DATA) --layers --save judge_layers
 
 clean:  ## remove the environment and caches; runs/ and results/ stay
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

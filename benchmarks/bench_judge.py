@@ -7,7 +7,8 @@ DATA holds one JSON object a line: ``task_id`` of a HumanEval problem and a ``co
 program, without isolation, limits or per-test results: from a plain parent, and from a lean one.
 
 First, each program is judged by both; disagreements are listed. Then the programs that stay clear of the time limit
-are timed: block by block, the sides in turn, so that whatever else the machine does meets all of them alike.
+are timed: block by block, the sides in turn and in random order, so that whatever else the machine does meets all
+of them alike. A block holds all programs of some problems, as a batch of samples does.
 """
 
 from __future__ import annotations
@@ -136,6 +137,13 @@ def read_rows(path: str, limit: int | None) -> list[dict]:
     return list(distinct.values())[:limit]
 
 
+def by_problem(rows: list[dict]) -> list[dict]:
+    """The rows with the problems in random order, the programs of a problem side by side."""
+    tasks = sorted({row["task_id"] for row in rows})
+    random.Random(0).shuffle(tasks)
+    return sorted(rows, key=lambda row: tasks.index(row["task_id"]))
+
+
 def cpu_seconds() -> float:
     """CPU time so far of this process, all that descend from it, and all of those that have ended."""
     total = 0
@@ -148,13 +156,13 @@ def cpu_seconds() -> float:
 def timed(sides: dict, rows: list[dict], block: int) -> dict[str, list[tuple[float, float]]]:
     """Wall and CPU seconds of each side for each block; in each block the sides take turns in another order."""
     seconds = {name: [] for name in sides}
-    order = list(sides)
+    order, shuffle = list(sides), random.Random(1).shuffle
     for start in range(0, len(rows), block):
+        shuffle(order)
         for name in order:
             began, cpu = time.perf_counter(), cpu_seconds()
             sides[name].run(rows[start : start + block])
             seconds[name].append((time.perf_counter() - began, cpu_seconds() - cpu))
-        order.append(order.pop(0))
     return seconds
 
 
@@ -180,6 +188,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=3.0)
     parser.add_argument("--block", type=int, default=130, help="programs timed in one go")
     parser.add_argument("--limit", type=int, help="only the first so many programs")
+    parser.add_argument("--save", metavar="NAME", help="save the figures as results/tables/NAME")
     parser.add_argument("--layers", action="store_true", help="also time the judge with layers left out")
     arguments = parser.parse_args()
     problems, rows = read_problems(), read_rows(arguments.data, arguments.limit)
@@ -204,8 +213,11 @@ def main() -> None:
         for left_out in (["seccomp"], ["Landlock"], ["mounts"], ["namespaces"], LAYERS):
             name = "ours without " + (left_out[0] if len(left_out) == 1 else "isolation")
             sides[name] = Ours(*common, allow_unisolated=True, without=left_out)
-    random.Random(0).shuffle(quick)
-    report(timed(sides, quick, arguments.block), len(quick))
+    table = report(timed(sides, by_problem(quick), arguments.block), len(quick))
+    if arguments.save:
+        from cycle_utils.figures import save_table
+
+        save_table(table, arguments.save)
 
 
 LAYERS = [
@@ -220,21 +232,27 @@ LAYERS = [
 ]
 
 
-def report(seconds: dict[str, list[tuple[float, float]]], count: int) -> None:
-    """Of each side: programs a second, and its time over ours, in wall time and in CPU time.
+def report(seconds: dict[str, list[tuple[float, float]]], count: int):
+    """A table: of each side: programs a second, and its time over ours, in wall time and in CPU time.
 
     On a machine that does other work, too, CPU time is the steadier measure.
     """
     ours_wall, ours_cpu = (sum(part) for part in zip(*seconds["ours"]))
-    print(f"\n{count} programs, {len(seconds['ours'])} blocks, sides in turn; times over ours:")
-    print(f"  {'':32} programs/s   wall (median of blocks)   CPU ms a program    CPU")
+    rows = []
     for name, each in seconds.items():
         wall, cpu = (sum(part) for part in zip(*each))
-        median = statistics.median(theirs / mine for (theirs, _), (mine, _) in zip(each, seconds["ours"]))
-        print(
-            f"  {name:32} {count / wall:10.1f} {wall / ours_wall:6.2f} ({median:.2f}) "
-            f"{1000 * cpu / count:24.2f} {cpu / ours_cpu:12.2f}"
-        )
+        ratios = [theirs / mine for (theirs, _), (mine, _) in zip(each, seconds["ours"])]
+        rows.append({
+            "side": name, "programs a second": round(count / wall), "wall time over ours": round(wall / ours_wall, 2),
+            "median of blocks": round(statistics.median(ratios), 2), "CPU ms a program": round(1000 * cpu / count, 2),
+            "CPU time over ours": round(cpu / ours_cpu, 2),
+        })  # fmt: skip
+    import pandas as pd  # not before: the reference forks this process for each program, and is to find it small
+
+    table = pd.DataFrame(rows)
+    print(f"\n{count} programs, {len(seconds['ours'])} blocks, sides in turn:")
+    print(table.to_string(index=False))
+    return table
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ import pandas as pd
 from cycle_utils.figures import save_table
 from cycle_utils.generation import Sampling
 from cycle_utils.models import TINY
-from cycle_utils.paths import NOTEBOOKS, ROOT, results_dir, runs_dir
+from cycle_utils.paths import NOTEBOOKS, PACKAGE, ROOT, results_dir, runs_dir
 from cycle_utils.runs import RECORD, environment
 from cycle_utils.stages import Distil, FineTune, Loop, RefineTrain, attempts_of, fine_tune, loop, refine_train
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking
 
 CORE = ("00_overview", "01_copy_rate", "02_finetune_distill", "03_refine_train", "04_self_refine", "07_benchmarks")
+READMES = (ROOT / "README.md", ROOT / "results" / "README.md", PACKAGE / "execution" / "README.md")
 PRETRAINED, TUNED, CYCLE = CONTENDERS = ("pre-trained", "fine-tuned", "CYCLE")
 
 
@@ -171,7 +172,7 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="only fill the README's tables from results/tables")
     options = parser.parse_args()
     if options.readme:
-        for readme in (ROOT / "README.md", ROOT / "results" / "README.md"):
+        for readme in READMES:
             readme.write_text(fill_readme(readme, results_dir() / "tables"))
         return
     rows = []

@@ -355,6 +355,16 @@ def test_a_killed_process_is_replaced_and_nothing_is_lost(victim):
         assert all(verdict.passed for verdict in verdicts)
 
 
+@pytest.mark.parametrize(("sleep", "status"), [(0.3, "passed"), (1.0, "timeout")])
+def test_an_answer_that_was_read_late_is_no_answer_in_time(sleep, status):
+    """The referee stands still while the program sleeps past its limit, or not; judged again, it shows which."""
+    source = f"import time\ndef f(x):\n    time.sleep({sleep})\n    return x"
+    with Judge(workers=1, time_limit=0.5) as judge:
+        for seconds, what in ((0.1, signal.SIGSTOP), (1.6, signal.SIGCONT)):
+            threading.Timer(seconds, os.kill, (_referees()[0], what)).start()
+        assert judge.run([Problem("t/0", "", "f", ["assert f(1) == 1"])], [source])[0].status == status
+
+
 def test_ctrl_c_leaves_no_process_and_no_file(tmp_path):
     script = """
 import signal

@@ -3,10 +3,10 @@
 import pytest
 
 from cycle_utils.paths import ROOT
-from cycle_utils.study import fill_readme
+from cycle_utils.study import READMES, fill_readme
 
 
-@pytest.mark.parametrize("name", ["README.md", "results/README.md"])
+@pytest.mark.parametrize("name", [str(path.relative_to(ROOT)) for path in READMES])
 def test_the_readmes_tables_are_the_published_ones(name):
     text = (ROOT / name).read_text()
     assert "<!-- table " in text

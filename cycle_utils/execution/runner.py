@@ -179,7 +179,7 @@ class Child:
     """
 
     def __init__(self, runner: Runner, job: dict, stdin: str | None = None, output_limit: int = 0):
-        self.runner, self.busy, self.spent = runner, False, 0.0
+        self.runner, self.busy, self.spent, self._late = runner, False, 0.0, False
         self.output, self._output_limit, self._output_fd = bytearray(), output_limit, None
         self._nonce = secrets.token_hex(16)
         self._buffer = bytearray()
@@ -221,6 +221,8 @@ class Child:
         Where not all of ``indices`` were answered, one more says why: it is a time-out or a crash.
         """
         reason = self._wait(limit, lambda: None)
+        if self._late:
+            return [replace(reason, index=indices[0])]
         data = memoryview(os.pread(self._file, FILE_LIMIT, self._begin))
         answers = []
         for index in indices:
@@ -241,11 +243,11 @@ class Child:
             while True:
                 found = done()
                 if found is not None:
-                    return found
+                    return self._unless_late(found, limit, began)
                 ready = self._poll.poll(max(0.0, deadline - monotonic()) * 1000 + 1)
                 problem = self._read(ready)
                 if problem:
-                    return Answer(0, "crashed", problem)
+                    return self._unless_late(Answer(0, "crashed", problem), limit, began)
                 if not ready and monotonic() >= deadline:
                     left = self._time_left(limit, self.spent + monotonic() - began)
                     if left <= 0:
@@ -253,6 +255,18 @@ class Child:
                     deadline = monotonic() + max(left, 0.002)
         finally:
             self.spent += monotonic() - began
+
+    def _unless_late(self, found: bytes | Answer, limit: float, began: float) -> bytes | Answer:
+        """``found``, unless it was read only after the limit: then a time-out, on a machine that counts as busy.
+
+        The program may have slept too long while this process, or the whole machine, stood still; or it was in
+        time. Judged again alone, it shows which.
+        """
+        elapsed = self.spent + monotonic() - began
+        if elapsed <= limit or self._time_left(limit, elapsed) > 0:
+            return found
+        self.busy = self._late = True
+        return Answer(0, "timeout")
 
     def _time_left(self, limit: float, elapsed: float) -> float:
         """Seconds until the limit, were the child alone on the machine from now on."""
