@@ -13,7 +13,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lab bench-judge clean
+.PHONY: help study test lab html bench-judge clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,14 +25,17 @@ test: $(READY)  ## run the tests, notebooks at small size included
 	$(BIN)/python -m pytest
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_overview.ipynb
+
+html: $(READY)  ## the notebooks as web pages, in html/, links checked
+	$(BIN)/python -m cycle_utils.pages
 
 bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of HumanEval completions)
 	$(BIN)/python benchmarks/bench_judge.py $(DATA) --save judge_speed
 	$(BIN)/python benchmarks/bench_judge.py $(DATA) --layers --save judge_layers
 
 clean:  ## remove the environment and caches; runs/ and results/ stay
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build html *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Touched when everything is installed, so that it is done again only when pyproject.toml changes.

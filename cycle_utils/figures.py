@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
@@ -62,6 +63,11 @@ def save(fig: Figure, name: str, folder: str | Path | None = None) -> list[Path]
     fig.savefig(png, dpi=200, bbox_inches="tight", metadata={"Software": None})
     fig.savefig(pdf, bbox_inches="tight", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return [png, pdf]
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Show a figure in a notebook, with the sentence that stands for it where it cannot be seen."""
+    display(fig, metadata={"image/png": {"alt": alt}})
 
 
 def save_table(frame: pd.DataFrame, name: str, folder: str | Path | None = None) -> list[Path]:

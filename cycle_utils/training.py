@@ -225,7 +225,8 @@ def train(
     if last:
         log.info("going on from %s", last)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    model.gradient_checkpointing_disable()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_disable()
     if adapted:
         adapted.save_pretrained(str(Path(folder) / "adapter"))
         adapted.merge_and_unload()  # in place: ``model`` has plain layers again
