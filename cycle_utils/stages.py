@@ -13,7 +13,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -262,7 +262,7 @@ def self_refine(
     model, problems: Sequence[Problem], *, tokenizer=None, judge: Judge | None = None, rounds: int = 4,
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
-    stop_when_flat: bool = False, progress: bool = True,
+    stop_when_flat: bool = False, progress: bool = True, on_round: Callable[[list[dict]], None] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
 
@@ -270,6 +270,7 @@ def self_refine(
         model: a loaded LM, or a name, folder or ID to load.
         samples: independent trajectories for each problem.
         rounds: refinements at most; 0 for one-time generation only.
+        on_round: is given the attempts of each round when it ends.
 
     Returns:
         one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
@@ -297,6 +298,8 @@ def self_refine(
             for (p, s, _), prompt, completion, verdict in zip(live, prompts, completions, verdicts)
         ]
         rows += fresh
+        if on_round:
+            on_round(fresh)
         mended = any(row["passed"] for row in fresh)
         live = [(p, s, row) for (p, s, _), row in zip(live, fresh) if not row["done"]]
         if not live or (stop_when_flat and round_ > 0 and not mended):
