@@ -32,6 +32,7 @@ from cycle_utils.training import Masking, PGMCollator
 FILTERS = ("all", "solved at once", "mended", "never mended", "copied", "broken again")
 MOST_READINGS = 12  # rows of a table of readings
 _BROKEN = (ERROR, TIMEOUT, CRASHED)
+_CELL = "text-align:left;vertical-align:top;white-space:pre-wrap;padding:2px 12px 2px 0"
 _CODE = "font-family:monospace;white-space:pre-wrap;font-size:12px;line-height:1.4;padding:2px 6px;vertical-align:top"
 _HIDDEN, _SPAN, _TARGET = (
     "background:#000;color:#fff",
@@ -131,7 +132,7 @@ def tests_table(verdict: Verdict) -> str:
 def _table(frame: pd.DataFrame) -> str:
     with pd.option_context("display.max_colwidth", None):
         text = frame.fillna("").to_html(index=False, border=0, escape=True)
-    return re.sub(r"<(t[hd])\b", r"<\1 style='text-align:left;vertical-align:top;white-space:pre-wrap;padding:2px 12px 2px 0'", text)
+    return re.sub(r"<(t[hd])\b", rf"<\1 style='{_CELL}'", text)
 
 
 class Verdicts:
@@ -360,22 +361,21 @@ class TrajectoryView(View):
 def _copy_words(row: pd.Series) -> str:
     if row.name == 0:
         return ""
-    kinds = {"copy_exact": "exactly", "copy_whitespace": "up to white space", "copy_syntax": "up to the syntax tree"}
-    return next((f", a copy {words}" for name, words in kinds.items() if row[name]), ", no copy")
+    kinds = dict(zip(metrics.COPY_KINDS, ("an exact copy", "a copy up to white space", "a copy up to the syntax tree")))
+    return next((f", {words}" for kind, words in kinds.items() if row[f"copy_{kind}"]), ", no copy")
 
 
 class OwnProblemView(View):
     """Write a problem, run the loop on it, and watch each round arrive."""
 
-    EXAMPLE = 'def keep(values):\n    """Keep the numbers that are wanted, and arrange them."""'
-    TESTS = "assert keep([3, -1, 8]) == [8, 3]\nassert keep([-4, 5]) == [5]"
-
-    def __init__(self, models: Mapping[str, tuple[str, str]], rounds: int = 4, run: Callable = self_refine):
-        """``models``: for each name, a folder or ID, and the style of its refine prompt."""
+    def __init__(
+        self, models: Mapping[str, tuple[str, str]], example: Problem, rounds: int = 4, run: Callable = self_refine
+    ):
+        """``models``: for each name, a folder or ID, and the style of its refine prompt; ``example`` is to begin with."""
         self.models, self.run, self._loaded, self._parts = models, run, {}, []
         wide = widgets.Layout(width="48%", height="90px")
-        self.prompt = widgets.Textarea(value=self.EXAMPLE, description="problem", layout=wide)
-        self.tests = widgets.Textarea(value=self.TESTS, description="tests", layout=wide)
+        self.prompt = widgets.Textarea(value=example.prompt, description="problem", layout=wide)
+        self.tests = widgets.Textarea(value="\n".join(example.tests), description="tests", layout=wide)
         self.model = widgets.Dropdown(options=list(models), value=list(models)[-1], description="model")
         self.rounds = widgets.IntSlider(value=rounds, min=0, max=max(rounds, 4), description="rounds")
         self.button = widgets.Button(description="Run the loop", button_style="primary")

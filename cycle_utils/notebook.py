@@ -36,7 +36,7 @@ def begin(namespace: Mapping[str, Any], seed: int) -> None:
     torch.manual_seed(seed)
     facts = environment()
     print("  ".join(f"{name} {value}" for name, value in facts.items()))
-    print(isolation_report())
+    print(isolation_report().summary)
 
 
 def check_parameters(cells: list[str]) -> None:

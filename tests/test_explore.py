@@ -86,7 +86,7 @@ def test_the_trajectory_view_follows_its_controls(runs):
     view = explore.TrajectoryView(runs, PROBLEMS)
     assert "round 1 of 1, passed, no copy" in view.page.value
     view.kind.value = "copied"
-    assert "a copy exactly" in view.page.value
+    assert "an exact copy" in view.page.value
     view.step.value = 0
     assert "round 0 of 2, failed" in view.page.value and "first try" in view.page.value
     view.model.value = "theirs"
@@ -123,7 +123,7 @@ def test_masks_and_attention(random_lm):
 
 def test_a_problem_of_ones_own_runs_round_by_round(random_lm, monkeypatch):
     seen = []
-    view = explore.OwnProblemView({"random": (random_lm, "plain")}, rounds=1)
+    view = explore.OwnProblemView({"random": (random_lm, "plain")}, PROBLEMS[0], rounds=1)
     monkeypatch.setattr(view, "draw", lambda change=None: seen.append(view.content()))
     view.start()
     assert [page.count("<h4>") for page in seen] == [0, 1, 2, 2] and "done" in seen[-1]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cycle_utils.execution import isolation_report
+from cycle_utils.execution.isolation import IsolationReport
 from cycle_utils.execution.inside import filters
 from cycle_utils.execution.isolation import ATTEMPTS, ESSENTIALS, missing_essentials
 
@@ -89,3 +90,10 @@ def _readable_by_all(python: str) -> bool:
         return False
     check = "import sys; sys.exit(sys.version_info < (3, 11))"
     return subprocess.run([*NOBODY, python, "-S", "-c", check], capture_output=True, cwd="/").returncode == 0
+
+
+def test_the_summary_is_short_only_where_all_is_well():
+    well = IsolationReport({"mounts": "", "seccomp": ""}, {"fill the disk": True})
+    assert "\n" not in well.summary and "2 layers" in well.summary
+    for report in (IsolationReport({"mounts": "no"}, {}), IsolationReport({"mounts": ""}, {"fill the disk": False})):
+        assert report.summary == str(report)

@@ -70,6 +70,15 @@ class IsolationReport:
         """The essentials that no layer provides; empty where untrusted programs may be run."""
         return missing_essentials(self.layers)
 
+    @property
+    def summary(self) -> str:
+        """One line where all is well; else the whole report."""
+        if any(self.layers.values()) or not all(self.contained.values()):
+            return str(self)
+        return (
+            f"judge: all {len(self.layers)} layers of isolation hold; {len(self.contained)} break-outs tried, 0 got out"
+        )
+
     def __str__(self) -> str:
         lines = ["Layers of isolation on this machine:"]
         lines += [
