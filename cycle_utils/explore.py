@@ -371,7 +371,7 @@ class OwnProblemView(View):
     def __init__(
         self, models: Mapping[str, tuple[str, str]], example: Problem, rounds: int = 4, run: Callable = self_refine
     ):
-        """``models``: for each name, a folder or ID, and the style of its refine prompt; ``example`` is to begin with."""
+        """``models``: for each name, a folder or ID and its style of refine prompt; ``example`` is there first."""
         self.models, self.run, self._loaded, self._parts = models, run, {}, []
         wide = widgets.Layout(width="48%", height="90px")
         self.prompt = widgets.Textarea(value=example.prompt, description="problem", layout=wide)

@@ -75,9 +75,8 @@ class IsolationReport:
         """One line where all is well; else the whole report."""
         if any(self.layers.values()) or not all(self.contained.values()):
             return str(self)
-        return (
-            f"judge: all {len(self.layers)} layers of isolation hold; {len(self.contained)} break-outs tried, 0 got out"
-        )
+        tried = len(self.contained)
+        return f"judge: all {len(self.layers)} layers of isolation hold; of {tried} attempts to get out, 0 did"
 
     def __str__(self) -> str:
         lines = ["Layers of isolation on this machine:"]
