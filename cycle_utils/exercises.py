@@ -6,6 +6,7 @@ functions, or has the judge run it.
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cycle_utils import metrics, stats
+from cycle_utils import tinyprograms as tp
 from cycle_utils.execution import Judge
 from cycle_utils.notebook import say
 from cycle_utils.problems import Problem
@@ -202,6 +204,23 @@ def _(answer: Callable[[Sequence[int], Sequence[int]], tuple[float, float]]) -> 
             what = raised or f"gives {got!r}"
             return f"For two models of which one solves {ours.sum()}, the other {theirs.sum()} of 200, it {what}."
     return None
+
+
+@_exercise("09a")
+def _(answer: str, problem: Problem) -> str | None:
+    task = problem.meta["task"]
+    given = [values for values, _ in sorted(tp.readings(task), key=lambda reading: -reading[1])]
+    calls = list(ast.literal_eval(f"[{answer}]"))
+    outputs = [repr(tp.evaluate(task, [tuple(map(repr, calls))], values)[0]) for values in (given[0], given[-1])]
+    return f"Both give {outputs[0]} there." if outputs[0] == outputs[1] else None
+
+
+@_exercise("09b")
+def _(answer: str, program: str) -> str | None:
+    kinds = metrics.copies(program, answer)
+    if not kinds["syntax"]:
+        return "The syntax trees differ: that is no copy at all."
+    return "It is a copy up to white space, too." if kinds["whitespace"] else None
 
 
 @_exercise("10a")

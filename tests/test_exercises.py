@@ -45,7 +45,11 @@ WRONG = {
     "10a": lambda loss: 2**loss,
     "10b": lambda loss, tokens, characters: loss * tokens / characters,
 }
-GIVEN = {"04a": (PROBLEM,)}
+OPEN = next(p for p in tp.generate("test", 50, ambiguity=1.0) if p.meta["family"] == "keep_numbers")
+CODE = "def f(x):\n    return x + 1\n"
+RIGHT |= {"09a": "[3, -4, 5, 12, 7, -3, 10, 2]", "09b": "def f(x):\n    return (x + 1)  # the same\n"}
+WRONG |= {"09a": "[]", "09b": "def f(x):\n    return x+1\n"}
+GIVEN = {"04a": (PROBLEM,), "09a": (OPEN,), "09b": (CODE,)}
 
 
 def test_all_are_tried_here():
