@@ -136,19 +136,19 @@ def _table(frame: pd.DataFrame) -> str:
 
 
 class Verdicts:
-    """One judge for a page, that judges each program of a problem once. Closed with :meth:`close`."""
+    """Verdicts on programs, each judged once. No judge is left running between two questions."""
 
     def __init__(self, time_limit: float = 3.0):
-        self._judge, self._known = Judge(workers=1, time_limit=time_limit), {}
+        self._limit, self._known = time_limit, {}
 
-    def of(self, problem: Problem, program: str) -> Verdict:
-        key = (problem.task_id, problem.prompt, tuple(map(str, problem.tests)), program)
-        if key not in self._known:
-            self._known[key] = self._judge.run([problem], [program])[0]
-        return self._known[key]
-
-    def close(self) -> None:
-        self._judge.close()
+    def of(self, problem: Problem, programs: Sequence[str]) -> list[Verdict]:
+        keys = [(problem.task_id, problem.prompt, tuple(map(str, problem.tests)), program) for program in programs]
+        fresh = [(key, program) for key, program in zip(keys, programs) if key not in self._known]
+        if fresh:
+            with Judge(workers=1, time_limit=self._limit) as judge:
+                found = judge.run([problem] * len(fresh), [program for _, program in fresh])
+            self._known |= {key: verdict for (key, _), verdict in zip(fresh, found)}
+        return [self._known[key] for key in keys]
 
 
 # --- masks and attention ---------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ class TrajectoryView(View):
             f"<h4>{html.escape(task)}: round {now.name} of {self._last()}, {now['status']}{_copy_words(now)}</h4>",
             f"<pre>{html.escape(self.problems[task].prompt)}</pre>",
             programs,
-            tests_table(self.verdicts.of(self.problems[task], now["code"])),
+            tests_table(self.verdicts.of(self.problems[task], [now["code"]])[0]),
             f"<b>feedback after round {now.name}</b><pre>{feedback}</pre>",
         ])  # fmt: skip
 
@@ -473,7 +473,7 @@ class ReadingsView(View):
             return ""
         problem = self.shown[self.number.value]
         tried, who = self._tried(problem)
-        table = narrowing(problem, [self.verdicts.of(problem, program) for program in tried])
+        table = narrowing(problem, self.verdicts.of(problem, tried))
         open_ = ", ".join(f"{name} ({how})" for name, how in problem.meta["open"].items()) or "nothing"
         left = [int((table[c] > 0).sum()) for c in table if c == "prior" or c.startswith("after")]
         numbers = table.select_dtypes("number").columns

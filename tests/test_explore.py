@@ -51,9 +51,7 @@ def test_differences_are_marked_by_line_and_token_and_escaped():
 def test_readings_narrow_to_what_was_meant():
     problem = max(PROBLEMS, key=lambda p: len(p.meta["open"]))
     task, walk = problem.meta["task"], tp.read_ideally(problem)
-    verdicts = explore.Verdicts()
-    tried = [verdicts.of(problem, tp.program(task, {**task.values, **values})) for values in walk.tried]
-    verdicts.close()
+    tried = explore.Verdicts().of(problem, [tp.program(task, {**task.values, **values}) for values in walk.tried])
     table = explore.narrowing(problem, tried)
     columns = [c for c in table if c == "prior" or c.startswith("after")]
     assert len(columns) == 1 + sum(not v.passed for v in tried)
