@@ -7,13 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from cycle_utils.execution import isolation_report
 from cycle_utils.execution.inside import filters
-from cycle_utils.execution.isolation import ATTEMPTS, ESSENTIALS, IsolationReport, missing_essentials
+from cycle_utils.execution.isolation import ATTEMPTS, ESSENTIALS, IsolationReport, asked_once, missing_essentials
+from cycle_utils.execution.runner import Runner, Settings
 
 HEADERS = {
     0: Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
@@ -99,3 +101,24 @@ def test_the_summary_is_short_only_where_all_is_well():
         IsolationReport(layers, {"fill the disk": False}),
     ):
         assert report.summary == str(report)
+
+
+def test_the_mounts_hold_where_python_is_installed_in_tmp(monkeypatch):
+    """Packages below /tmp are seen there, read-only, and the private folder is emptied all the same."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        packages = Path(folder) / "lib" / "site-packages"
+        packages.mkdir(parents=True)
+        (packages / "lonely.py").write_text("VALUE = 7\n")
+        monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
+        runner = Runner(Settings(packages=("lonely",)))
+        try:
+            assert runner.layers["mounts"] in ("", runner.layers["namespaces"])
+            for source, answer in (
+                ("def f():\n    open('/tmp/mine', 'w').close()\n    import lonely\n    return lonely.VALUE\n", 7),
+                ("import os\ndef f():\n    return os.path.exists('/tmp/mine')\n", False),
+                (f"def f():\n    open({folder!r} + '/mine', 'w')\n", "OSError"),
+            ):
+                found = asked_once(runner, source, "f")
+                assert (found.payload[0] if found.kind == "error" else found.payload) == answer
+        finally:
+            runner.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from cycle_utils.execution import suite
 from cycle_utils.execution.inside import plain
 from cycle_utils.execution.program import compiled
-from cycle_utils.execution.runner import LOADING, Child, Runner, Settings
+from cycle_utils.execution.runner import LOADING, Answer, Child, Runner, Settings
 
 
 class IsolationError(RuntimeError):
@@ -179,20 +179,26 @@ def isolation_report(without: Sequence[str] = ()) -> IsolationReport:
 def _gets_out(runner: Runner, source: str, facts: dict) -> bool:
     """Whether a program got out: it said so, and no process of its remained where that was the point."""
     before = descendants(runner.process.pid)
+    answer = asked_once(runner, source, "attempt", facts)
+    if "fork" in source:
+        return bool(descendants(runner.process.pid) - before)
+    return answer.kind == "value" and answer.payload is True
+
+
+def asked_once(runner: Runner, source: str, entry: str, *arguments: object) -> Answer:
+    """What one call of a program's function gives in the sandbox; for looking at the sandbox itself."""
     job = {
         "source": source,
         "code": compiled([source]).code,
         "setup": marshal.dumps(compile("", "<setup>", "exec")),
-        "entry": "attempt",
+        "entry": entry,
         "asked": suite.NOTHING,
     }
-    child = Child(runner, {**job, "calls": [(0, plain.dumps(([facts], {})))], "more": False})
+    child = Child(runner, {**job, "calls": [(0, plain.dumps((list(arguments), {})))], "more": False})
     answer = child.gather([LOADING, 0], 1.0)[-1]
     child.end()
     child.ending()
-    if "fork" in source:
-        return bool(descendants(runner.process.pid) - before)
-    return answer.kind == "value" and answer.payload is True
+    return answer
 
 
 def descendants(pid: int) -> set[int]:

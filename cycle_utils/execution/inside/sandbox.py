@@ -44,6 +44,7 @@ class Sandbox:
         self.layers: dict[str, str] = {}
         self._filters: filters.Filters | None = None
         self._bind_child = None
+        self._kept: set[str] = set()  # what lies in /tmp and is not the candidates'
         self._alone = False  # first process of a PID namespace of its own
 
     def enter(self) -> None:
@@ -54,6 +55,9 @@ class Sandbox:
             self._fork_into_namespace()
         os.setsid()
         self._try("mounts", self._own_root)
+        if self.layers["mounts"] and not self.layers["namespaces"]:
+            with contextlib.suppress(OSError):
+                _mount_processes("/proc")  # the outer one would show other processes under our numbers
         self._try("capabilities", kernel.drop_capabilities)
         kernel.die_with_parent()  # a change of rights clears it
         self._try("private memory", kernel.hide_memory)
@@ -123,12 +127,20 @@ class Sandbox:
             kernel.change_root(self.folder)
         except OSError:
             kernel.unmount(self.folder)
+            self._kept = set()
             raise
         _make_read_only("/")
         self.folder = "/tmp"
 
     def _furnish(self, root: str) -> None:
-        """Everything that candidates find under ``root``."""
+        """Everything that candidates find under ``root``; first ``/tmp``, since Python may be installed in there."""
+        os.mkdir(root + "/tmp")
+        _mount_memory(root + "/tmp", TMP_MB, f",nr_inodes={TMP_FILES}")
+        below = {path.split("/")[2] for path in (*self._readable(), *self.config["paths"]) if path.startswith("/tmp/")}
+        self._kept = {name for name in below if os.path.isdir(f"/tmp/{name}")}
+        for name in self._kept:
+            os.mkdir(f"{root}/tmp/{name}")
+            _mount_memory(f"{root}/tmp/{name}", 1)
         for path in self._readable():
             _bind(root, path)
         hidden = [root + path for path in self.config["paths"] if os.path.isdir(root + path)]
@@ -138,9 +150,9 @@ class Sandbox:
             _bind(root, path)
         for path in hidden:
             _make_read_only(path)
+        for name in self._kept:
+            _make_read_only(f"{root}/tmp/{name}")
         self._devices(root)
-        os.mkdir(root + "/tmp")
-        _mount_memory(root + "/tmp", TMP_MB, f",nr_inodes={TMP_FILES}")
 
     def _devices(self, root: str) -> None:
         os.mkdir(root + "/dev")
@@ -150,7 +162,7 @@ class Sandbox:
             os.symlink(target, f"{root}/dev/{name}")
         os.mkdir(root + "/proc")
         with contextlib.suppress(OSError):  # some containers forbid it: then /dev/stdin does not open
-            kernel.mount("proc", root + "/proc", "proc", kernel.NOSUID | kernel.NODEV | kernel.NOEXEC, "subset=pid")
+            _mount_processes(root + "/proc")
 
     def _landlock(self) -> None:
         """Reading where :meth:`_readable` says, writing in the private folder, devices; nothing else."""
@@ -236,7 +248,7 @@ class Sandbox:
             OSError: it cannot be emptied; the warm parent must be replaced.
         """
         numbers = itertools.count()
-        while names := os.listdir(self.folder):
+        while names := set(os.listdir(self.folder)) - self._kept:
             for name in names:
                 self._remove(os.path.join(self.folder, name), numbers)
 
@@ -254,6 +266,11 @@ class Sandbox:
             else:
                 os.unlink(entry.path)
         os.rmdir(path)
+
+
+def _mount_processes(path: str) -> None:
+    """The processes of our PID namespace, without what else the kernel shows there."""
+    kernel.mount("proc", path, "proc", kernel.NOSUID | kernel.NODEV | kernel.NOEXEC, "subset=pid")
 
 
 def _bind(root: str, path: str, read_only: bool = True) -> None:

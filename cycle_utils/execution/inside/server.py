@@ -102,8 +102,13 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _seconds_waiting(pid: int) -> float:
-    """How long a process's first thread was runnable but not running; nan where the kernel does not say."""
+    """How long a process's first thread was runnable but not running; nan where the kernel does not say.
+
+    Nor does it say where ``/proc`` is that of another PID namespace: it would answer for another process.
+    """
     try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return math.nan
         with open(f"/proc/{pid}/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
