@@ -44,7 +44,6 @@ class Sandbox:
         self.layers: dict[str, str] = {}
         self._filters: filters.Filters | None = None
         self._bind_child = None
-        self._kept: set[str] = set()  # what lies in /tmp and is not the candidates'
         self._alone = False  # first process of a PID namespace of its own
 
     def enter(self) -> None:
@@ -127,32 +126,30 @@ class Sandbox:
             kernel.change_root(self.folder)
         except OSError:
             kernel.unmount(self.folder)
-            self._kept = set()
             raise
         _make_read_only("/")
         self.folder = "/tmp"
+        self.config["paths"] = list(map(self._moved, self.config["paths"]))
 
     def _furnish(self, root: str) -> None:
-        """Everything that candidates find under ``root``; first ``/tmp``, since Python may be installed in there."""
-        os.mkdir(root + "/tmp")
-        _mount_memory(root + "/tmp", TMP_MB, f",nr_inodes={TMP_FILES}")
-        below = {path.split("/")[2] for path in (*self._readable(), *self.config["paths"]) if path.startswith("/tmp/")}
-        self._kept = {name for name in below if os.path.isdir(f"/tmp/{name}")}
-        for name in self._kept:
-            os.mkdir(f"{root}/tmp/{name}")
-            _mount_memory(f"{root}/tmp/{name}", 1)
+        """Everything that candidates find under ``root``; their own ``/tmp`` holds nothing of the machine's."""
         for path in self._readable():
             _bind(root, path)
         hidden = [root + path for path in self.config["paths"] if os.path.isdir(root + path)]
         for path in hidden:  # installed packages inside a bound folder: all but the wanted ones vanish
             _mount_memory(path, 1)
         for path in self._packages():
-            _bind(root, path)
+            _bind(root, path, at=self._moved(path))
         for path in hidden:
             _make_read_only(path)
-        for name in self._kept:
-            _make_read_only(f"{root}/tmp/{name}")
         self._devices(root)
+        os.mkdir(root + "/tmp")
+        _mount_memory(root + "/tmp", TMP_MB, f",nr_inodes={TMP_FILES}")
+
+    @staticmethod
+    def _moved(path: str) -> str:
+        """Where candidates find a package: as on the machine, but not in ``/tmp``, which is theirs."""
+        return f"/packages{path}" if path.startswith("/tmp/") else path
 
     def _devices(self, root: str) -> None:
         os.mkdir(root + "/dev")
@@ -248,7 +245,7 @@ class Sandbox:
             OSError: it cannot be emptied; the warm parent must be replaced.
         """
         numbers = itertools.count()
-        while names := set(os.listdir(self.folder)) - self._kept:
+        while names := os.listdir(self.folder):
             for name in names:
                 self._remove(os.path.join(self.folder, name), numbers)
 
@@ -273,9 +270,9 @@ def _mount_processes(path: str) -> None:
     kernel.mount("proc", path, "proc", kernel.NOSUID | kernel.NODEV | kernel.NOEXEC, "subset=pid")
 
 
-def _bind(root: str, path: str, read_only: bool = True) -> None:
-    """Show a file or folder of the machine under the new root, at the same path."""
-    target = root + path
+def _bind(root: str, path: str, read_only: bool = True, at: str = "") -> None:
+    """Show a file or folder of the machine under the new root, at the same path or ``at`` another."""
+    target = root + (at or path)
     if os.path.islink(path) and os.path.dirname(path) == "/":  # /lib -> usr/lib
         if not os.path.lexists(target):
             os.symlink(os.readlink(path), target)
