@@ -15,6 +15,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,16 @@ from cycle_utils.benchmarks import load_problems, training_options
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.generation import Sampling, generate, room
 from cycle_utils.models import TINY, load_model, load_tokenizer
+from cycle_utils.mutation import mutants
 from cycle_utils.problems import Problem
 from cycle_utils.prompts import one_time_prompt, refine_prompt, refine_target, shown_code, trim
-from cycle_utils.runs import Run, build
+from cycle_utils.runs import Run, build, later
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train
 
 TARGETS = ("bm25", "random")
 FEEDBACK_TESTS = ("all", "public")
+FAULTS = ("own", "mutated")
 FIELDS = ("code", "feedback")  # what a refine prompt holds beside the description
 TEMPERATURES = (0.2, 0.6)  # of the first try and of refinement [artifact]
 
@@ -73,17 +76,21 @@ class Distil:
     """Stage 1(b): the fine-tuned LM's own samples on its training problems, executed.
 
     ``target`` is how a failure finds its right program: the canonical solution nearest by ``bm25``, or one
-    at ``random``.
+    at ``random``. Two options are for ablations: ``faults`` may be ``mutated`` canonical solutions instead of the
+    LM's ``own`` samples, and ``keep_passing`` says whether samples that passed become examples of plain generation.
     """
 
     fine_tune: FineTune = FineTune()
     samples: int = 1
     sampling: Sampling = Sampling(temperature=0.8)
     target: str = "bm25"
+    faults: str = later("own")
+    keep_passing: bool = later(True)
 
     def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise ValueError(f"unknown target {self.target!r}; choose one of {', '.join(TARGETS)}")
+        for name, choices in (("target", TARGETS), ("faults", FAULTS)):
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,7 @@ class Loop:
         feedback_tests: ``all``, as the paper: feedback comes from the tests that score; ``public``: feedback
             comes from public tests, and the hidden ones score.
         stop_when_flat: stop after a round that mended nothing [paper]; otherwise all rounds are run.
+        shuffled: feedback is that of another problem's faulty program: a control.
     """
 
     model: str = TINY
@@ -134,6 +142,7 @@ class Loop:
     sampling: Sampling = Sampling()
     stop_when_flat: bool = False
     seed: int = 0
+    shuffled: bool = later(False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperatures", tuple(float(t) for t in self.temperatures))  # 0 and 0.0: one run
@@ -194,19 +203,24 @@ def distil(config: Distil, progress: bool = True) -> Run:
     tuned = fine_tune(config.fine_tune, progress)
 
     def make(folder: Path) -> dict[str, Any]:
-        model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
-        problems = training_problems(config.fine_tune)
-        attempts = self_refine(
-            model, problems, tokenizer=tokenizer, rounds=0, samples=config.samples, seed=config.fine_tune.seed,
-            temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling, progress=progress,
-        )  # fmt: skip
+        problems, seed = training_problems(config.fine_tune), config.fine_tune.seed
+        if config.faults == "mutated":
+            attempts = mutated_attempts(problems, config.samples, seed, progress)
+        else:
+            attempts = self_refine(
+                load_model(tuned.folder), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
+                samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
+                progress=progress,
+            )  # fmt: skip
         attempts.to_parquet(folder / "attempts.parquet")
-        examples = distilled_examples(problems, attempts, config.target, config.fine_tune.seed)
+        examples = distilled_examples(problems, attempts, config.target, seed)
+        if not config.keep_passing:
+            examples = [e for e in examples if e["kind"] == "refine"]
         (folder / "examples.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
         kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
         return {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds}
 
-    return build(config, make, "stage 1b, distilling own mistakes")
+    return build(config, make, f"stage 1b, distilling {config.faults} mistakes")
 
 
 def refine_train(config: RefineTrain, progress: bool = True) -> Run:
@@ -241,7 +255,7 @@ def loop(config: Loop, progress: bool = True) -> Run:
             load_model(config.model), problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
             samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
-            stop_when_flat=config.stop_when_flat, progress=progress,
+            stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, progress=progress,
         )  # fmt: skip
         attempts.to_parquet(folder / "attempts.parquet")
         return {"problems": len(problems), "attempts": len(attempts)}
@@ -262,7 +276,8 @@ def self_refine(
     model, problems: Sequence[Problem], *, tokenizer=None, judge: Judge | None = None, rounds: int = 4,
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
-    stop_when_flat: bool = False, progress: bool = True, on_round: Callable[[list[dict]], None] | None = None,
+    stop_when_flat: bool = False, shuffled: bool = False, progress: bool = True,
+    on_round: Callable[[list[dict]], None] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
 
@@ -270,6 +285,7 @@ def self_refine(
         model: a loaded LM, or a name, folder or ID to load.
         samples: independent trajectories for each problem.
         rounds: refinements at most; 0 for one-time generation only.
+        shuffled: show each faulty program with the feedback of another problem's (none, where there is no other).
         on_round: is given the attempts of each round when it ends.
 
     Returns:
@@ -302,6 +318,8 @@ def self_refine(
             on_round(fresh)
         mended = any(row["passed"] for row in fresh)
         live = [(p, s, row) for (p, s, _), row in zip(live, fresh) if not row["done"]]
+        if shuffled:
+            live = _feedback_exchanged(live, random.Random(f"shuffled/{seed}/{round_}"))
         if not live or (stop_when_flat and round_ > 0 and not mended):
             break
     return pd.DataFrame(rows)
@@ -327,6 +345,17 @@ def _next_prompt(model, tokenizer, problem: Problem, last: dict | None, style: s
         problem, code, feedback, style,
         count=lambda text: len(tokenizer(text)["input_ids"]), limit=room(model, sampling),
     ).text  # fmt: skip
+
+
+def _feedback_exchanged(live: Sequence[tuple], rng: random.Random) -> list[tuple]:
+    """The live trajectories, each with the feedback of another problem's; the attempts themselves stay as they are."""
+    given = {p.task_id: row["feedback"] for p, _, row in live}
+    exchanged = []
+    for problem, sample, row in live:
+        others = [task_id for task_id in given if task_id != problem.task_id]
+        feedback = given[rng.choice(others)] if others else ""
+        exchanged.append((problem, sample, {**row, "feedback": feedback}))
+    return exchanged
 
 
 def _complete(model, tokenizer, prompts, live, sampling: Sampling, seed: int, progress: bool) -> list[str]:
@@ -369,6 +398,22 @@ def _row(problem: Problem, sample: int, round_: int, prompt, completion, verdict
         "feedback": feedback,
         "behaviour": hashlib.sha256(outcomes.encode()).hexdigest()[:12],
     }
+
+
+def mutated_attempts(problems: Sequence[Problem], samples: int, seed: int, progress: bool = True) -> pd.DataFrame:
+    """What :func:`self_refine` returns for one round, of canonical solutions with one expression changed.
+
+    Mutants that pass all tests are left out: they are no mistakes, nor the model's own right programs.
+    """
+    chosen = []
+    for problem in problems:
+        rng = random.Random(f"mutated/{seed}/{problem.task_id}")
+        for sample in range(samples):
+            code = shown_code(problem, rng.choice(list(problem.canonical_solutions)))
+            chosen += [(problem, sample, mutant) for mutant in islice(mutants(code, rng), 1)]
+    verdicts = _judge([p for p, _, _ in chosen], [code for _, _, code in chosen], "all", None, progress)
+    rows = [_row(p, s, 0, one_time_prompt(p).text, code, *found) for (p, s, code), found in zip(chosen, verdicts)]
+    return pd.DataFrame([row for row in rows if not row["passed"]])
 
 
 # --- training data ---------------------------------------------------------------------------------------
