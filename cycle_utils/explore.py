@@ -17,11 +17,11 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
-import torch
 from IPython.display import HTML, display
 
 from cycle_utils import metrics
 from cycle_utils import tinyprograms as tp
+from cycle_utils.attention import attention_on
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.execution.verdict import CRASHED, ERROR, TIMEOUT
 from cycle_utils.models import load_model, load_tokenizer
@@ -159,24 +159,6 @@ def masked_positions(features: Mapping[str, Any], ratio: float, epoch: int = 0, 
     collator = PGMCollator(0, Masking(ratio), seed)
     collator.epoch = epoch
     return collator.hidden(features).nonzero().flatten().tolist()
-
-
-@torch.inference_mode()
-def attention_on(model, features: Mapping[str, Any], hidden: Iterable[int] = ()) -> np.ndarray:
-    """The share of the target's attention that each token gets: the mean over layers, heads and target tokens.
-
-    Args:
-        model: computes its attention eagerly (``model.set_attn_implementation("eager")``), else it gives none.
-
-    Returns:
-        floats (tokens,) that sum to 1.
-    """
-    ids = torch.tensor([features["input_ids"]], device=model.device)
-    mask = torch.ones_like(ids)
-    mask[0, list(hidden)] = 0
-    first = next(i for i, label in enumerate(features["labels"]) if label >= 0)
-    layers = model(input_ids=ids, attention_mask=mask, output_attentions=True).attentions
-    return torch.stack(layers)[:, 0, :, first:].float().mean(dim=(0, 1, 2)).cpu().numpy()
 
 
 def tokens_html(

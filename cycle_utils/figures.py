@@ -149,6 +149,90 @@ def _draw_budget(ax: Axes, budget: Mapping[str, Interval], looks: Mapping[str, t
         bar.lines[0].set_clip_on(False)
 
 
+def forest(table: pd.DataFrame, titles: Mapping[str, str], base: str | None = None) -> Figure:
+    """Settings from top to bottom, one panel for each measure: a point with its interval.
+
+    Args:
+        table: ``setting, measure, value, low, high`` and, if known, ``seed_min, seed_max`` (drawn as a thin line)
+            and ``n``; what ``ablation.summary`` gives.
+        titles: measure -> what its axis says, in the order of the panels.
+        base: the setting whose values are drawn as a vertical line through all others.
+    """
+    settings = list(dict.fromkeys(table["setting"]))
+    fig, axes = plt.subplots(
+        1, len(titles), figsize=(WIDTH, 0.9 + 0.3 * len(settings)), sharey=True, squeeze=False, layout="constrained"
+    )
+    plt.close(fig)
+    for number, (ax, (measure, title)) in enumerate(zip(axes[0], titles.items())):
+        rows = table[table["measure"] == measure].set_index("setting").reindex(settings)
+        colour, marker = COLOURS[number], MARKERS[number]
+        values = 100 * rows[["value", "low", "high"]].to_numpy(float).T
+        places = np.arange(len(settings))
+        reach = np.clip([values[0] - values[1], values[2] - values[0]], 0, None)
+        ax.errorbar(values[0], places, xerr=reach, fmt=marker, color=colour, capsize=3, ms=4.5)
+        if "seed_min" in rows and rows["seeds"].max() > 1:
+            ax.hlines(places + 0.28, 100 * rows["seed_min"], 100 * rows["seed_max"], color=GREY, lw=1)
+        if base in settings:
+            ax.axvline(values[0][settings.index(base)], color="0.6", lw=0.8, ls="--", zorder=0)
+        ax.set_xlabel(title)
+        ax.grid(axis="x")
+        ax.grid(visible=False, axis="y")
+    axes[0, 0].set_yticks(range(len(settings)), settings)
+    axes[0, 0].invert_yaxis()
+    seeds = "seeds" in table and table["seeds"].max() > 1
+    drawn = "bars: 95 % intervals over problems" + ("; grey: from the least to the greatest seed" if seeds else "")
+    _caption(axes[0, 0], set(table["n"]) if "n" in table else set(), drawn)
+    return fig
+
+
+def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, str]) -> Figure:
+    """A trade-off: each setting a point by two measures, with its intervals, joined in their order.
+
+    Args:
+        table: as for :func:`forest`.
+        across, upwards: the measures of the two axes.
+        labels: setting -> what stands beside its point, in the order of the line; measure -> its axis.
+    """
+    fig, ax = _axes(WIDTH, 4.2)
+    wide = table.set_index(["measure", "setting"])
+    settings = [name for name in labels if name in set(table["setting"])]
+    x, y = (100 * wide.loc[m].loc[settings, ["value", "low", "high"]].to_numpy(float).T for m in (across, upwards))
+    reach = [np.clip([v[0] - v[1], v[2] - v[0]], 0, None) for v in (x, y)]
+    ax.errorbar(x[0], y[0], yerr=reach[1], xerr=reach[0], fmt="none", ecolor="0.75", elinewidth=0.9, capsize=2)
+    ax.plot(x[0], y[0], color=COLOURS[0], marker=MARKERS[0], ls=LINES[1], lw=1)
+    for place, name in zip(zip(x[0], y[0]), settings):
+        ax.annotate(labels[name], place, xytext=(6, 6), textcoords="offset points", fontsize=9)
+    ax.set(xlabel=labels[across], ylabel=labels[upwards])
+    ax.grid(axis="both")
+    _caption(ax, set(table["n"]) if "n" in table else set(), "bars: 95 % intervals over problems")
+    return fig
+
+
+def over(
+    curves: Mapping[str, pd.DataFrame], label: str, bounds: Mapping[str, Sequence[float]] | None = None
+) -> Figure:  # fmt: skip
+    """Pass rates over another quantity than rounds, such as a property of the problems.
+
+    Args:
+        curves: label -> columns ``x, value, low, high`` and, if known, ``n``.
+        label: what x is.
+        bounds: label -> the best possible value at each x of the first curve, drawn without marks.
+    """
+    fig, ax = _axes(WIDTH, 3.6)
+    for name, (colour, marker, line) in _looks(curves).items():
+        curve = curves[name]
+        ax.fill_between(curve["x"], 100 * curve["low"], 100 * curve["high"], color=colour, alpha=0.15, lw=0)
+        ax.plot(curve["x"], 100 * curve["value"], color=colour, marker=marker, ls=line, label=name, clip_on=False)
+    x = next(iter(curves.values()))["x"]
+    for (name, best), line in zip((bounds or {}).items(), ("--", ":")):
+        ax.plot(x, 100 * np.asarray(best), color="black", ls=line, lw=1.1, label=name)
+    ax.set(xlabel=label, ylabel="problems solved (%)")
+    _from_zero(ax, most=100)
+    _legend_right(ax)
+    _caption(ax, {n for c in curves.values() if "n" in c for n in c["n"]}, "bands: 95 % intervals over problems")
+    return fig
+
+
 def copy_bars(table: pd.DataFrame) -> Figure:
     """Copy rates by model and kind of copy.
 

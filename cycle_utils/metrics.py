@@ -21,6 +21,7 @@ from math import comb
 import pandas as pd
 
 COPY_KINDS = ("exact", "whitespace", "syntax")  # each includes the one before it
+UNCHANGED = "unchanged"  # another program that does the same: no copy, and no refinement either
 TRAJECTORY = ["task_id", "sample"]
 
 
@@ -136,18 +137,27 @@ def _tree(text: str) -> str | None:
 
 
 def add_copies(attempts: pd.DataFrame) -> pd.DataFrame:
-    """The attempts with ``copy_exact``, ``copy_whitespace`` and ``copy_syntax``, index and order kept.
+    """The attempts with ``copy_exact``, ``copy_whitespace``, ``copy_syntax`` and ``copy_unchanged``, in their order.
 
     Each refinement's ``code`` is compared with that of the same trajectory's previous round; round 0, and a
-    row whose previous round is missing, has NA (dtype ``boolean``).
+    row whose previous round is missing, has NA (dtype ``boolean``). ``copy_unchanged`` marks programs that are no
+    copy by any measure and yet give the same on every test; it needs the column ``behaviour``, and is NA without.
     """
-    previous = attempts.set_index([*TRAJECTORY, "round"])["code"]
+    kinds = [*COPY_KINDS, UNCHANGED]
+    previous = {(row.task_id, row.sample, row.round): row for row in attempts.itertuples()}
     found = []
     for row in attempts.itertuples():
         before = previous.get((row.task_id, row.sample, row.round - 1))
-        found.append(dict.fromkeys(COPY_KINDS, pd.NA) if before is None else copies(before, row.code))
-    columns = pd.DataFrame(found, index=attempts.index, columns=COPY_KINDS).astype("boolean").add_prefix("copy_")
+        found.append(dict.fromkeys(kinds, pd.NA) if before is None else _compared(before, row))
+    columns = pd.DataFrame(found, index=attempts.index, columns=kinds).astype("boolean").add_prefix("copy_")
     return attempts.drop(columns=columns.columns, errors="ignore").join(columns)
+
+
+def _compared(before, row) -> dict[str, bool]:
+    alike = copies(before.code, row.code)
+    if not hasattr(row, "behaviour"):
+        return {**alike, UNCHANGED: pd.NA}
+    return {**alike, UNCHANGED: before.behaviour == row.behaviour and not alike["syntax"]}
 
 
 def copies_by_problem(attempts: pd.DataFrame, kind: str = "exact", round: int | None = None) -> pd.DataFrame:
@@ -160,8 +170,8 @@ def copies_by_problem(attempts: pd.DataFrame, kind: str = "exact", round: int | 
     Raises:
         ValueError: unknown kind of copy, or round below 1.
     """
-    if kind not in COPY_KINDS:
-        raise ValueError(f"unknown kind of copy {kind!r}; choose one of {', '.join(COPY_KINDS)}")
+    if kind not in (*COPY_KINDS, UNCHANGED):
+        raise ValueError(f"unknown kind of copy {kind!r}; choose one of {', '.join((*COPY_KINDS, UNCHANGED))}")
     if round is not None and round < 1:
         raise ValueError(f"round {round} has no refinements to be copies; give 1 or more, or None for all rounds")
     column = f"copy_{kind}"

@@ -2,10 +2,15 @@
 
 A run is whole when its ``run.json`` is there, which is written last and lists every file with its digest.
 A run that was cut off has none: it is built again, and a training goes on from its last checkpoint.
+
+Runs behind published results are kept under ``results/runs``, without weights and prompts (:func:`publish`). Under
+``CYCLE_STORED=1`` stages take them from there and build nothing, so that tables and figures can be made anew
+without any training.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import logging
@@ -23,9 +28,13 @@ from typing import Any
 from filelock import FileLock
 
 from cycle_utils.models import locate
-from cycle_utils.paths import PACKAGE, ROOT, runs_dir
+from cycle_utils.paths import PACKAGE, ROOT, results_dir, runs_dir
 
 RECORD = "run.json"
+ATTEMPTS = "attempts.parquet"
+STORED, LEDGER = "CYCLE_STORED", "CYCLE_LEDGER"  # environment variables: see the module and :func:`build`
+_WEIGHTS = (".safetensors", ".bin")
+_KEPT = (".parquet",)  # of a run's files, what is published with its record
 _PACKAGES = ("torch", "transformers", "datasets", "peft", "numpy", "pandas")
 _told: set[str] = set()  # runs of which this process has said that it built or reuses them
 log = logging.getLogger(__name__)
@@ -33,6 +42,10 @@ log = logging.getLogger(__name__)
 
 class DamagedRun(RuntimeError):
     """A finished run whose files are missing or changed."""
+
+
+class MissingRun(RuntimeError):
+    """A run that is wanted from the published ones and is not among them."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +101,32 @@ def _by_weights(config: dict[str, Any]) -> dict[str, Any]:
     def counted(name: str, value: Any) -> Any:
         if isinstance(value, dict):
             return _by_weights(value)
-        folder = locate(value) if name == "model" else None
-        return weights_digest(Path(folder)) if folder and Path(folder).is_dir() else value
+        if name != "model":
+            return value
+        folder = Path(value) if _is_stored(Path(value)) else Path(locate(value))
+        return weights_digest(folder) if folder.is_dir() else value
 
     return {name: counted(name, value) for name, value in config.items()}
 
 
+def _is_stored(folder: Path) -> bool:
+    return (folder / RECORD).is_file() and "published" in json.loads((folder / RECORD).read_text())
+
+
 def weights_digest(folder: Path) -> str:
-    """Digest of the weights in a model folder."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
+    """Digest of the weights in a model folder; of a published run, of those that it had."""
+    if _is_stored(folder):
+        files = json.loads((folder / RECORD).read_text())["files"]
+        found = [files[name] for name in sorted(files) if "/" not in name and name.endswith(_WEIGHTS)]
+    else:
+        found = [digest(path) for path in sorted(folder.iterdir()) if path.suffix in _WEIGHTS]
+    return hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) -> Run:
     """The run of ``config``: the finished one if there is one, else made by ``make(folder)``.
+
+    The key is noted in the file that ``CYCLE_LEDGER`` names, if it names one: what results rest on.
 
     Args:
         make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
@@ -109,8 +134,14 @@ def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) ->
 
     Raises:
         DamagedRun: a finished run lost a file or a file changed.
+        MissingRun: under ``CYCLE_STORED=1``, the run is not among the published ones.
     """
     key = key_of(config)
+    if ledger := os.environ.get(LEDGER):
+        with open(ledger, "a") as file:
+            print(key, file=file)
+    if os.environ.get(STORED) == "1":
+        return _stored(key, title)
     folder = runs_dir() / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # two notebooks may want the same earlier stage at once
@@ -137,11 +168,48 @@ def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) ->
         return Run(folder, key, record, False)
 
 
-def _checked(folder: Path) -> dict[str, Any]:
+def is_built(config: Any) -> bool:
+    """Whether :func:`build` would find the run of ``config`` finished."""
+    return (runs_dir() / key_of(config) / RECORD).is_file()
+
+
+def published_dir() -> Path:
+    """Where the runs behind published results are kept."""
+    return results_dir() / "runs"
+
+
+def publish(key: str) -> Path:
+    """Copy a finished run to :func:`published_dir`: its record and its tables, without weights and prompts."""
+    import pandas as pd
+
+    source, target = runs_dir() / key, published_dir() / key
+    record = _checked(source)
+    target.mkdir(parents=True, exist_ok=True)
+    kept = [name for name in record["files"] if name.endswith(_KEPT)]
+    for name in kept:
+        table = pd.read_parquet(source / name).drop(columns=["prompt"], errors="ignore")
+        if record["config"]["stage"] == "Loop":
+            table = table.drop(columns=["completion"])  # the program, ``code``, says it all
+        table.to_parquet(target / name, compression="zstd", compression_level=19)
+    write_json(target / RECORD, {**record, "published": {name: digest(target / name) for name in kept}})
+    return target
+
+
+def _stored(key: str, title: str) -> Run:
+    folder = published_dir() / key
+    if not (folder / RECORD).is_file():
+        raise MissingRun(
+            f"{title}: the run {key} is not among the published ones in {folder.parent}; unset {STORED} to build it, "
+            "or publish it with `make study SEEDS=3` and `make ablations SEEDS=3`"
+        )
+    return Run(folder, key, _checked(folder, "published"), True)
+
+
+def _checked(folder: Path, what: str = "files") -> dict[str, Any]:
     advice = f"delete {folder} and run again"
     try:
         record = json.loads((folder / RECORD).read_text())
-        files = record["files"]
+        files = record[what]
     except (ValueError, KeyError) as error:
         raise DamagedRun(f"the record {folder / RECORD} cannot be read ({error}); {advice}") from error
     for name, expected in files.items():
@@ -168,10 +236,19 @@ def digest(path: Path) -> str:
 
 
 def source_hash() -> str:
-    """Digest of the package's Python sources."""
-    sources = sorted(PACKAGE.rglob("*.py"))
-    text = b"".join(str(p.relative_to(PACKAGE)).encode() + p.read_bytes() for p in sources)
-    return hashlib.sha256(text).hexdigest()[:12]
+    """Digest of the package's code: its Python lines without docstrings, comment lines and empty lines."""
+    text = "".join(f"{p.relative_to(PACKAGE)}\n{_code(p.read_text())}" for p in sorted(PACKAGE.rglob("*.py")))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _code(source: str) -> str:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            prose |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = [line for number, line in enumerate(source.splitlines(), 1) if number not in prose]
+    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 def commit() -> str:

@@ -29,10 +29,11 @@ from cycle_utils.models import TINY, load_model, load_tokenizer
 from cycle_utils.mutation import mutants
 from cycle_utils.problems import Problem
 from cycle_utils.prompts import one_time_prompt, refine_prompt, refine_target, shown_code, trim
-from cycle_utils.runs import Run, build, later
+from cycle_utils.runs import ATTEMPTS, Run, build, later
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train
 
+EXAMPLES = "examples.parquet"
 TARGETS = ("bm25", "random")
 FEEDBACK_TESTS = ("all", "public")
 FAULTS = ("own", "mutated")
@@ -195,7 +196,7 @@ def fine_tune(config: FineTune, progress: bool = True) -> Run:
 
 
 def distil(config: Distil, progress: bool = True) -> Run:
-    """Stage 1(b). Leaves ``attempts.parquet`` (samples with verdicts) and ``examples.jsonl``.
+    """Stage 1(b). Leaves ``attempts.parquet`` (samples with verdicts) and ``examples.parquet``.
 
     An example is ``{"task_id", "kind": "plain" | "refine", "code", "feedback", "target"}``: a passing sample
     teaches itself, a failing one the canonical solution that answers it.
@@ -212,11 +213,11 @@ def distil(config: Distil, progress: bool = True) -> Run:
                 samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
                 progress=progress,
             )  # fmt: skip
-        attempts.to_parquet(folder / "attempts.parquet")
+        attempts.to_parquet(folder / ATTEMPTS)
         examples = distilled_examples(problems, attempts, config.target, seed)
         if not config.keep_passing:
             examples = [e for e in examples if e["kind"] == "refine"]
-        (folder / "examples.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
+        pd.DataFrame(examples).to_parquet(folder / EXAMPLES)
         kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
         return {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds}
 
@@ -237,7 +238,9 @@ def refine_train(config: RefineTrain, progress: bool = True) -> Run:
         problems = {p.task_id: p for p in training_problems(config.distil.fine_tune)}
         settings = replace(config.train, seed=config.distil.fine_tune.seed)
         rows = mixture(read_examples(data), list(problems.values()), config.refine_share, settings)
-        examples = [encode_example(tokenizer, problems[r["task_id"]], r, config.fields) for r in rows]
+        examples = [
+            {**encode_example(tokenizer, problems[r["task_id"]], r, config.fields), "origin": r["origin"]} for r in rows
+        ]
         collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
         losses = train(model, examples, collator, settings, folder, progress)
         _save(model, tokenizer, folder)
@@ -257,7 +260,7 @@ def loop(config: Loop, progress: bool = True) -> Run:
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
             stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, progress=progress,
         )  # fmt: skip
-        attempts.to_parquet(folder / "attempts.parquet")
+        attempts.to_parquet(folder / ATTEMPTS)
         return {"problems": len(problems), "attempts": len(attempts)}
 
     what = f"{config.rounds} rounds" if config.rounds else f"{config.samples} independent samples"
@@ -266,7 +269,7 @@ def loop(config: Loop, progress: bool = True) -> Run:
 
 def attempts_of(run: Run) -> pd.DataFrame:
     """The attempts that a distil or loop run left."""
-    return pd.read_parquet(run.path("attempts.parquet"))
+    return pd.read_parquet(run.path(ATTEMPTS))
 
 
 # --- the loop --------------------------------------------------------------------------------------------
@@ -453,13 +456,14 @@ def _words(code: str) -> list[str]:
 
 def read_examples(run: Run) -> list[dict]:
     """The examples that a distil run left."""
-    return [json.loads(line) for line in run.path("examples.jsonl").read_text().splitlines()]
+    return pd.read_parquet(run.path(EXAMPLES)).to_dict("records")
 
 
 def mixture(own: Sequence[dict], problems: Sequence[Problem], share: float, settings: TrainSettings) -> list[dict]:
     """As many examples as the training will look at, ``share`` of them refinement data.
 
-    The rest is plain generation data: canonical solutions and the model's own passing programs.
+    The rest is plain generation data: canonical solutions and the model's own passing programs. Examples come
+    several times where there are fewer; ``origin`` says which rows are one and the same.
 
     Raises:
         ValueError: refinement data are wanted and there are none.
@@ -476,6 +480,7 @@ def mixture(own: Sequence[dict], problems: Sequence[Problem], share: float, sett
             "the model made no mistakes on its training problems, so there is nothing to refine: "
             "sample more, at a higher temperature, or on harder problems (ambiguity)"
         )
+    refine, plain = ([{**e, "origin": f"{e['kind']}/{i}"} for i, e in enumerate(rows)] for rows in (refine, plain))
     total = settings.steps * settings.batch_size * settings.accumulation
     wanted = round(total * share)
     return _cycled(refine, wanted, rng) + _cycled(plain, total - wanted, rng)
@@ -490,14 +495,13 @@ def _cycled(rows: Sequence[dict], count: int, rng: random.Random) -> list[dict]:
 
 
 def encode_example(tokenizer, problem: Problem, example: dict, fields: Sequence[str] = FIELDS) -> dict[str, Any]:
-    """Features of one example (see :func:`cycle_utils.training.encode`), with the spans that PGM may hide."""
+    """Features of one example (see :func:`cycle_utils.training.encode`), with the spans of its prompt's fields."""
     if example["kind"] == "plain":
         return _plain_example(tokenizer, problem, example["target"])
     code = example["code"] if "code" in fields else ""
     feedback = example["feedback"] if "feedback" in fields else ""
     prompt = refine_prompt(problem, code, feedback)
-    spans = {name: prompt.spans[name] for name in ("past_generation", "template")}
-    return encode(tokenizer, prompt.text, refine_target(problem, example["target"]), spans)
+    return encode(tokenizer, prompt.text, refine_target(problem, example["target"]), prompt.spans)
 
 
 def _plain_example(tokenizer, problem: Problem, solution: str) -> dict[str, Any]:

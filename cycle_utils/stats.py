@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -232,13 +233,25 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(array.mean()), sd, float(array.min()), float(array.max()), array.size)
 
 
-def verdict(found: Interval, than: float = 0.0) -> str:
+def corrected(p: Sequence[float]) -> NDArray[np.float64]:
+    """p-values corrected by Holm's method for how many there are; NaN (an undefined comparison) does not count."""
+    found = np.asarray(p, dtype=float)
+    known = ~np.isnan(found)
+    if known.any():
+        found[known] = multipletests(found[known], method="holm")[1]
+    return found
+
+
+def verdict(found: Interval, than: float = 0.0, p: float | None = None) -> str:
     """``higher`` or ``lower`` when the whole interval is above or below ``than``, else ``no difference seen``.
 
-    An undefined interval gives ``undefined``.
+    With ``p``, corrected for the number of comparisons (:func:`corrected`), it must also be below 1 -
+    :data:`CONFIDENCE`. An undefined interval gives ``undefined``.
     """
     if np.isnan(found.value):
         return "undefined"
+    if p is not None and p >= 1 - CONFIDENCE:
+        return "no difference seen"
     return "higher" if found.low > than else "lower" if found.high < than else "no difference seen"
 
 

@@ -23,7 +23,17 @@ from cycle_utils.generation import Sampling
 from cycle_utils.models import TINY
 from cycle_utils.paths import NOTEBOOKS, PACKAGE, ROOT, results_dir, runs_dir
 from cycle_utils.runs import RECORD, environment
-from cycle_utils.stages import Distil, FineTune, Loop, RefineTrain, attempts_of, fine_tune, loop, refine_train
+from cycle_utils.stages import (
+    FIELDS,
+    Distil,
+    FineTune,
+    Loop,
+    RefineTrain,
+    attempts_of,
+    fine_tune,
+    loop,
+    refine_train,
+)
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking
 
@@ -39,7 +49,8 @@ def recipe(
     mask_span: str = "past_generation", mask_redraw: str = "every batch", refine_share: float = 0.5,
     batch_size: int | None = None, accumulation: int | None = None, learning_rate: float | None = None,
     lora: bool = False, gradient_checkpointing: bool = False, max_new_tokens: int | None = None,
-    generation_batch: int | None = None,
+    generation_batch: int | None = None, faults: str = "own", keep_passing: bool = True,
+    fields: tuple[str, ...] = FIELDS,
 ) -> RefineTrain:  # fmt: skip
     """The whole training as one config; ``None`` keeps a stage's own default.
 
@@ -51,6 +62,8 @@ def recipe(
         batch_size, accumulation, learning_rate, lora, gradient_checkpointing: of both trainings, see
             :class:`~cycle_utils.training.TrainSettings`.
         max_new_tokens, generation_batch: of the sampling in stage 1(b), see :func:`sampling`.
+        faults, keep_passing: what stage 1(b) makes examples of, see :class:`~cycle_utils.stages.Distil`.
+        fields: what refine prompts hold in training.
 
     Raises:
         ValueError: a value outside its range, or an unknown choice.
@@ -67,11 +80,12 @@ def recipe(
     how |= {"lora": lora, "gradient_checkpointing": gradient_checkpointing}
     tune = replace(tune, train=replace(tune.train, **how, **_given(steps=finetune_steps)))
     drawn = sampling(max_new_tokens, generation_batch, Distil().sampling)
-    refine = RefineTrain(
-        distil=Distil(fine_tune=tune, target=target, sampling=drawn, **_given(samples=samples)),
-        masking=Masking(mask_ratio, mask_span, mask_redraw),
-        refine_share=refine_share,
-    )
+    data = Distil(
+        fine_tune=tune, target=target, sampling=drawn, faults=faults, keep_passing=keep_passing,
+        **_given(samples=samples),
+    )  # fmt: skip
+    masking = Masking(mask_ratio, mask_span, mask_redraw)
+    refine = RefineTrain(distil=data, masking=masking, refine_share=refine_share, fields=tuple(fields))
     return replace(refine, train=replace(refine.train, **how, **_given(steps=steps)))
 
 

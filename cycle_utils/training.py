@@ -63,6 +63,7 @@ class Masking:
         span: ``past_generation`` hides the faulty code only [paper]; ``template`` everything from the
             template's first token to the end of the prompt [artifact].
         redraw: a new mask ``every batch`` (each time an example is seen), or one per example, ``once`` [artifact].
+            An example that is in the training set several times, under one ``origin``, is one example.
     """
 
     ratio: float = 0.05
@@ -121,7 +122,7 @@ def token_span(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tupl
 class PGMCollator:
     """Pads a batch on the right and hides past-generation tokens.
 
-    The mask of an example depends on ``seed``, its index and (unless redrawn ``once``) the epoch, never on
+    The mask of an example depends on ``seed``, its index and the epoch (or, drawn ``once``, its origin), never on
     what was drawn before: a run that goes on from a checkpoint draws what an uninterrupted one draws.
     """
 
@@ -134,8 +135,9 @@ class PGMCollator:
         if self.masking is None or self.masking.ratio == 0 or self.masking.span not in feature.get("spans", {}):
             return hide
         start, end = feature["spans"][self.masking.span]
-        epoch = self.epoch if self.masking.redraw == "every batch" else 0
-        digest = hashlib.sha256(f"{self.seed}/{epoch}/{feature.get('index', 0)}".encode()).digest()
+        index = feature.get("index", 0)
+        which = f"{self.epoch}/{index}" if self.masking.redraw == "every batch" else f"0/{feature.get('origin', index)}"
+        digest = hashlib.sha256(f"{self.seed}/{which}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         hide[start:end] = torch.rand(end - start, generator=generator) < self.masking.ratio
         return hide

@@ -5,6 +5,7 @@ import pytest
 
 from cycle_utils import explore, stages
 from cycle_utils import tinyprograms as tp
+from cycle_utils.attention import attention_on
 from cycle_utils.models import load_model, load_tokenizer
 from cycle_utils.stages import encode_example
 
@@ -115,7 +116,7 @@ def test_masks_and_attention(random_lm):
     view.ratio.value = 1.0
     assert explore.masked_positions(features, 1.0) == list(range(start, end))
     assert f"{end - start} of the {end - start} tokens" in view.page.value and "0.0 % masked" in view.page.value
-    weights = explore.attention_on(model, features, range(start, end))
+    weights = attention_on(model, features, range(start, end))
     assert weights.sum() == pytest.approx(1, abs=1e-4) and weights[start:end].sum() == pytest.approx(0, abs=1e-6)
 
 

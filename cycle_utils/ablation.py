@@ -1,0 +1,204 @@
+"""The ablations: CYCLE's recipe with one thing changed at a time, over several seeds, set beside the recipe itself.
+
+``python -m cycle_utils.ablation`` trains every setting of every notebook, one seed after the other, and says what is
+left. It may be cut off at any time: finished runs are found again. The notebooks then only read and draw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cycle_utils import metrics, stats, study
+from cycle_utils.runs import Run, is_built
+from cycle_utils.stages import Loop, RefineTrain, refine_train
+
+BASE = "CYCLE"  # the recipe itself, in every ablation
+MEASURES = {
+    "one-time": "solved at the first try",
+    "loop": "solved after the last round",
+    "gain": "solved after the last round, not at the first try",
+    "exact": "exact copies among refinements",
+    "syntax": "copies up to the syntax tree among refinements",
+    metrics.UNCHANGED: "other programs that fail alike among refinements",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One change of the recipe: options of :func:`study.recipe`, and fields of the :class:`Loop` it is tried in."""
+
+    training: Mapping[str, Any] = field(default_factory=dict)
+    loop: Mapping[str, Any] = field(default_factory=dict)
+
+
+RATIOS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
+SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+INPUTS = {"no feedback": ("code",), "no faulty code": ("feedback",), "neither": ()}
+MASKED = {f"ratio {r:g}": Setting({"mask_ratio": r}) for r in RATIOS if r != 0.05}
+MASKED_OTHERWISE = {
+    "whole template hidden": Setting({"mask_span": "template"}),
+    "mask drawn once": Setting({"mask_redraw": "once"}),
+}
+MIXED = {f"{100 * s:g} % refinement": Setting({"refine_share": s}) for s in SHARES if s != 0.5}
+SOURCES = {
+    "mutated code": Setting({"faults": "mutated"}),
+    "passing samples dropped": Setting({"keep_passing": False}),
+}
+TRAINED_WITHOUT = {
+    f"trained with {name}": Setting({"fields": fields}, {"fields": fields}) for name, fields in INPUTS.items()
+}
+SHOWN = {
+    **{f"shown {name}": Setting(loop={"fields": fields}) for name, fields in INPUTS.items()},
+    "shown another's feedback": Setting(loop={"shuffled": True}),
+}
+ALL = MASKED | MASKED_OTHERWISE | MIXED | SOURCES | TRAINED_WITHOUT | SHOWN
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one setting gave with one seed: its training and its attempts, copies marked."""
+
+    training: Run
+    attempts: pd.DataFrame
+    loop: Loop
+
+
+def run(
+    settings: Mapping[str, Setting], where: Loop, seeds: Sequence[int], progress: bool = True, **options: Any
+) -> dict[str, list[Result]]:
+    """Train and try :data:`BASE` and each setting with each seed; what is finished is reused.
+
+    Args:
+        where: the loop; a setting may change fields of it.
+        options: of :func:`study.recipe`, for all settings alike; a setting's own go before them.
+
+    Returns:
+        the results by setting, one for each seed, :data:`BASE` first.
+    """
+    wanted = {BASE: Setting(), **settings}
+    configs = {
+        (name, s): study.recipe(**{**options, **setting.training, "seed": s})
+        for s in seeds
+        for name, setting in wanted.items()
+    }
+    found: dict[str, list[Result]] = {name: [] for name in wanted}
+    left, taken = sum(not is_built(config) for config in set(configs.values())), []
+    for (name, s), config in configs.items():
+        built, begin = is_built(config), time.monotonic()
+        found[name].append(_one(config, replace(where, **wanted[name].loop), progress))
+        if not built:
+            taken.append(time.monotonic() - begin)
+            left -= 1
+            if progress:
+                print(f"{name}, seed {s}: done; {left} trainings left, about {left * np.mean(taken) / 60:.0f} minutes")
+    return found
+
+
+def _one(config: RefineTrain, where: Loop, progress: bool) -> Result:
+    attempts = study.run_loops(config, where, (study.CYCLE,), progress)[study.CYCLE]
+    training = refine_train(config, progress)
+    return Result(training, metrics.add_copies(attempts), replace(where, model=str(training.folder)))
+
+
+def measured(results: Sequence[Result], measure: str, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """One of :data:`MEASURES` as parts and wholes of each problem, both (problems,), all seeds together.
+
+    A problem's part over its whole is its share; for what is solved, the whole is the number of seeds.
+    """
+    if measure in ("one-time", "loop", "gain"):
+        tables = [metrics.solved_by_round(r.attempts, rounds).groupby("task_id").mean() for r in results]
+        first, last = (np.stack([t[r].to_numpy(float) for t in tables]) for r in (0, rounds))
+        parts = {"one-time": first, "loop": last, "gain": last - first}[measure]
+        return parts.sum(axis=0), np.full(parts.shape[1], float(len(results)))
+    counts = sum(metrics.copies_by_problem(r.attempts, measure).sort_index() for r in results)
+    return counts["copies"].to_numpy(float), counts["attempts"].to_numpy(float)
+
+
+def summary(found: Mapping[str, Sequence[Result]], rounds: int, measures: Sequence[str] = tuple(MEASURES)):
+    """One row for each setting and measure: ``setting, measure, value, low, high, n``, ``seeds`` and their spread."""
+    rows = []
+    for name, results in found.items():
+        for measure in measures:
+            part, whole = measured(results, measure, rounds)
+            each = [_rate(*measured([one], measure, rounds)) for one in results]
+            over = stats.spread(each)
+            rate = stats.ratio_interval(part, whole)
+            spread = {"seeds": len(results), "seed_sd": over.sd, "seed_min": over.min, "seed_max": over.max}
+            rows.append({"setting": name, "measure": measure, **vars(rate), **spread})
+    return pd.DataFrame(rows)
+
+
+def _rate(parts: np.ndarray, wholes: np.ndarray) -> float:
+    return parts.sum() / wholes.sum() if wholes.sum() else float("nan")
+
+
+def against(
+    found: Mapping[str, Sequence[Result]], rounds: int, base: str = BASE, measures: Sequence[str] = tuple(MEASURES)
+) -> pd.DataFrame:
+    """Each setting against ``base`` by each measure, problems paired within seeds.
+
+    Returns:
+        ``setting, measure, value, low, high, n, p`` (permutation), ``p_corrected`` (Holm, over the settings of one
+        measure) and ``verdict``, which needs both the interval and the corrected p-value.
+    """
+    rows = []
+    for measure in measures:
+        ours = measured(found[base], measure, rounds)
+        others = [name for name in found if name != base]
+        differences = [stats.ratio_difference(*measured(found[name], measure, rounds), *ours) for name in others]
+        for name, difference, p in zip(others, differences, stats.corrected([d.p for d in differences])):
+            verdict = stats.verdict(difference, p=p)
+            rows.append({"setting": name, "measure": measure, **vars(difference), "p_corrected": p, "verdict": verdict})
+    return pd.DataFrame(rows)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """:func:`summary` or :func:`against` as settings by measures, each cell ``value [low, high]`` in per cent."""
+    paired = "verdict" in table
+    shown = [
+        "undefined" if np.isnan(r.value) else f"{100 * r.value:{'+' if paired else ''}.1f} [{100 * r.low:.1f}, "
+        f"{100 * r.high:.1f}]" + ("" if not paired or r.verdict == "no difference seen" else f" {r.verdict}")
+        for r in table.itertuples()
+    ]  # fmt: skip
+    return table.assign(shown=shown).pivot_table("shown", "setting", "measure", aggfunc="first", sort=False)
+
+
+def findings(table: pd.DataFrame, base: str = BASE) -> list[str]:
+    """:func:`against` in sentences, by rule: one for each measure."""
+    sentences = []
+    for measure, rows in table.groupby("measure", sort=False):
+        said = []
+        for verdict in ("higher", "lower"):
+            names = [
+                f"{r.setting} ({100 * r.value:+.1f} points [{100 * r.low:.1f}, {100 * r.high:.1f}])"
+                for r in rows[rows["verdict"] == verdict].itertuples()
+            ]
+            if names:
+                said.append(f"**{verdict}** than {base} with " + ", ".join(names))
+        rest = list(rows.loc[rows["verdict"] == "no difference seen", "setting"])
+        if rest:
+            said.append("no difference seen with " + ", ".join(rest))
+        if undefined := list(rows.loc[rows["verdict"] == "undefined", "setting"]):
+            said.append("undefined with " + ", ".join(undefined))
+        sentences.append(f"*{MEASURES[measure]}*: " + "; ".join(said) + ".")
+    return sentences
+
+
+def main() -> None:
+    """Command line of ``make ablations``: the trainings of all ablations, seed by seed."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0 (default: 1)")
+    options = parser.parse_args()
+    for seed in range(options.seeds):
+        run(ALL, Loop(), [seed])
+
+
+if __name__ == "__main__":
+    main()
