@@ -38,15 +38,40 @@ class Setting:
     loop: Mapping[str, Any] = field(default_factory=dict)
 
 
-RATIOS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
-SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+RATIOS = (0.0, 0.02, 0.1, 0.2, 0.4)
+SHARES = (0.0, 0.25, 0.75, 0.9, 1.0)
 INPUTS = {"no feedback": ("code",), "no faulty code": ("feedback",), "neither": ()}
-MASKED = {f"ratio {r:g}": Setting({"mask_ratio": r}) for r in RATIOS if r != 0.05}
+
+
+def masked(ratios: Sequence[float] = RATIOS, base: float = 0.05) -> dict[str, Setting]:
+    """Other mask ratios than the recipe's."""
+    return {f"ratio {ratio:g}": Setting({"mask_ratio": ratio}) for ratio in ratios if ratio != base}
+
+
+def ratio_of(name: str, base: float = 0.05) -> float:
+    """The mask ratio of a setting of :func:`masked`, or the recipe's."""
+    return base if name == BASE else float(name.removeprefix("ratio "))
+
+
+def mixed(shares: Sequence[float] = SHARES, base: float = 0.5) -> dict[str, Setting]:
+    """Other shares of refinement data than the recipe's."""
+    return {share_name(share): Setting({"refine_share": share}) for share in shares if share != base}
+
+
+def share_name(share: float) -> str:
+    """What a share of refinement data is called as a setting."""
+    return f"{100 * share:g} % refinement"
+
+
+def share_of(name: str, base: float = 0.5) -> float:
+    """The share of refinement data of a setting of :func:`mixed`, or the recipe's."""
+    return base if name == BASE else float(name.split(" %")[0]) / 100
+
+
 MASKED_OTHERWISE = {
     "whole template hidden": Setting({"mask_span": "template"}),
     "mask drawn once": Setting({"mask_redraw": "once"}),
 }
-MIXED = {f"{100 * s:g} % refinement": Setting({"refine_share": s}) for s in SHARES if s != 0.5}
 SOURCES = {
     "mutated code": Setting({"faults": "mutated"}),
     "passing samples dropped": Setting({"keep_passing": False}),
@@ -58,7 +83,7 @@ SHOWN = {
     **{f"shown {name}": Setting(loop={"fields": fields}) for name, fields in INPUTS.items()},
     "shown another's feedback": Setting(loop={"shuffled": True}),
 }
-ALL = MASKED | MASKED_OTHERWISE | MIXED | SOURCES | TRAINED_WITHOUT | SHOWN
+ALL = masked() | MASKED_OTHERWISE | mixed() | SOURCES | TRAINED_WITHOUT | SHOWN
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from cycle_utils.models import load_model, load_tokenizer
+from cycle_utils.models import decode, load_model, load_tokenizer
 from cycle_utils.runs import Run, build
 from cycle_utils.stages import Loop, attempts_of, encode_example, loop, loop_problems
 
@@ -36,7 +36,8 @@ def attend(config: Attend, progress: bool = True) -> Run:
     """Leaves ``attention.parquet``: one row per prompt with, for each of :data:`PARTS`, the share of attention on
     it (``past_generation``, ...) and its share of the prompt's tokens (``past_generation_tokens``, ...).
 
-    The target is a canonical solution: what a model that refines ought to write.
+    The notes hold ``prompts`` (their number) and ``lines``, the first prompt :func:`by_line`. The target is a canonical
+    solution: what a model that refines ought to write.
     """
     tried = attempts_of(loop(config.tried, progress))
 
@@ -45,14 +46,16 @@ def attend(config: Attend, progress: bool = True) -> Run:
         model.set_attn_implementation("eager")  # the only one that gives its weights
         problems = {p.task_id: p for p in loop_problems(config.tried)}
         failed = tried[(tried["round"] == 0) & ~tried["passed"].astype(bool)].head(config.problems)
-        rows = []
+        rows, lines = [], []
         for row in tqdm(failed.itertuples(), total=len(failed), desc="attention", disable=not progress, leave=False):
             problem = problems[row.task_id]
             example = {"kind": "refine", "code": row.code, "feedback": row.feedback}
             features = encode_example(tokenizer, problem, {**example, "target": problem.canonical_solutions[0]})
-            rows.append({"task_id": row.task_id, **shares(attention_on(model, features), features)})
+            weights = attention_on(model, features)
+            rows.append({"task_id": row.task_id, **shares(weights, features)})
+            lines = lines or by_line(tokenizer, weights, features)
         pd.DataFrame(rows, columns=["task_id", *PARTS, *(f"{p}_tokens" for p in PARTS)]).to_parquet(folder / ATTENTION)
-        return {"prompts": len(rows)}
+        return {"prompts": len(rows), "lines": lines}
 
     return build(config, make, f"attention of {Path(config.model).name} on faulty programs")
 
@@ -68,6 +71,19 @@ def shares(weights: np.ndarray, features: Mapping[str, Any]) -> dict[str, float]
     found = {part: float(weights[slice(*features["spans"][part])].sum()) for part in PARTS}
     sizes = {f"{part}_tokens": (end - start) / prompt for part in PARTS for start, end in [features["spans"][part]]}
     return found | sizes
+
+
+def by_line(tokenizer, weights: np.ndarray, features: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The prompt's lines that are not blank, each with its share of attention; the first token counts for none."""
+    prompt = [i for i, label in enumerate(features["labels"]) if label < 0]
+    found, text, share = [], "", 0.0
+    for i in prompt[1:]:
+        piece = decode(tokenizer, [features["input_ids"][i]])
+        text, share = text + piece.replace("\n", ""), share + float(weights[i])
+        if "\n" in piece or i == prompt[-1]:
+            found += [(text.rstrip(), share)] if text.strip() else []
+            text, share = ("", 0.0) if text.strip() else (text, share)
+    return found
 
 
 @torch.inference_mode()

@@ -186,6 +186,52 @@ def _(answer: Callable[[list[bool]], list[bool]]) -> str | None:
     return _compare(answer, lambda passed: list(np.maximum.accumulate(passed)), cases)
 
 
+@_exercise("05a")
+def _(answer: Callable[[Sequence[float]], Sequence[float]]) -> str | None:
+    cases = [([0.03],), ([0.01, 0.04],), ([0.02, 0.9, 0.01, 0.02],), ([0.6, 0.5],)]
+    return _compare(answer, lambda p: list(stats.corrected(p)), cases)
+
+
+@_exercise("05b")
+def _(answer: Callable[[str, str, list, list], str]) -> str | None:
+    def right(before: str, after: str, gave: list, gives: list) -> str:
+        return "copy" if before == after else "unchanged" if gave == gives else "changed"
+
+    a, b = "def f(x):\n    return x\n", "def f(y):\n    return y\n"
+    return _compare(answer, right, [(a, a, [1], [1]), (a, b, [1], [1]), (a, b, [1], [2]), (a, a, [], [])])
+
+
+@_exercise("06a")
+def _(answer: Callable[[Sequence[tuple[float, float]]], list[int]]) -> str | None:
+    def right(points: Sequence[tuple[float, float]]) -> list[int]:
+        return [i for i, p in enumerate(points) if not any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)]
+
+    cases = [([(1, 2), (2, 1)],), ([(1, 1), (2, 2)],), ([(3, 1), (3, 2), (1, 5), (2, 2)],), ([(1, 1), (1, 1)],)]
+    return _compare(lambda points: sorted(_present(answer(points))), right, cases)
+
+
+@_exercise("06b")
+def _(answer: Callable[[int, int, float, int], float]) -> str | None:
+    cases = [(360, 32, 0.5, 2400), (10, 4, 1.0, 40), (100, 8, 0.25, 1000), (100, 8, 0.0, 1000)]
+    return _compare(answer, lambda steps, batch, share, mistakes: steps * batch * share / mistakes, cases)
+
+
+@_exercise("08a")
+def _(answer: Callable[[int, int], float]) -> str | None:
+    return _compare(answer, lambda n, r: 1 - (1 - 1 / n) ** (r + 1), [(2, 0), (4, 4), (3, 1), (1, 2)])
+
+
+@_exercise("08b")
+def _(answer: Callable[[int], list[int]]) -> str | None:
+    for n in (2, 3, 8):
+        got, raised = _given_by(answer, (n,))
+        if raised or sorted(got) != list(range(n)):
+            return f"For {n} problems it {raised or f'gives {got!r}, which is no permutation'}."
+        if any(i == j for i, j in enumerate(got)):
+            return f"For {n} problems it gives {got!r}: one keeps its own."
+    return None
+
+
 @_exercise("07a")
 def _(answer: Callable[[Sequence[float], int], float]) -> str | None:
     cases = [([0.5], 2), ([0.0, 1.0], 5), ([0.1, 0.9], 3), ([0.5, 0.5], 3)]

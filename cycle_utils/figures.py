@@ -233,6 +233,31 @@ def over(
     return fig
 
 
+def attention_by_line(lines: Sequence[str], weights: Mapping[str, Sequence[float]]) -> Figure:
+    """How much attention each line of a prompt gets.
+
+    Args:
+        lines: the prompt's lines, which stand at the left.
+        weights: model -> the share of its attention on each line (0 to 1).
+    """
+    fig, ax = _axes(WIDTH, 0.8 + 0.24 * len(lines))
+    places, bar = np.arange(len(lines)), 0.8 / len(weights)
+    for (name, shares), shift, colour, hatch in zip(
+        weights.items(), _side_by_side(len(weights), 0.8 - bar), COLOURS, HATCHES
+    ):
+        ax.barh(places + shift, 100 * np.asarray(shares), bar, color=colour, hatch=hatch, edgecolor="white", label=name)
+    ax.set_yticks(places, [line if len(line) <= 64 else line[:61] + "..." for line in lines],
+                  family="DejaVu Sans Mono", fontsize=6.5)  # fmt: skip
+    for label in ax.get_yticklabels():
+        label.set_parse_math(False)
+    ax.invert_yaxis()
+    ax.grid(axis="x")
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel("attention of the target (%)")
+    ax.legend(loc="lower right")
+    return fig
+
+
 def copy_bars(table: pd.DataFrame) -> Figure:
     """Copy rates by model and kind of copy.
 
