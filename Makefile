@@ -13,13 +13,20 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lab html bench-judge clean
+.PHONY: help study ablations results test lab html bench-judge clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 study: $(READY)  ## run the core notebooks; figures, tables and notebooks go to results/ (SEEDS=3 for three)
-	$(BIN)/python -m cycle_utils.study --seeds $(SEEDS)
+	$(BIN)/python -m cycle_utils.published --seeds $(SEEDS)
+
+ablations: $(READY)  ## 05, 06, 08 and the sizes in 07, trainings first (SEEDS=3); may be cut off and resumed
+	$(BIN)/python -m cycle_utils.ablation --seeds $(SEEDS)
+	$(BIN)/python -m cycle_utils.published 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation --ladder --seeds $(SEEDS)
+
+results: $(READY)  ## make all published tables and figures anew from the generations in results/runs, without training
+	$(BIN)/python -m cycle_utils.published --stored
 
 test: $(READY)  ## run the tests, notebooks at small size included
 	$(BIN)/python -m pytest

@@ -38,6 +38,7 @@ class Setting:
     loop: Mapping[str, Any] = field(default_factory=dict)
 
 
+LADDER = ("tiny-0.2M", "tiny-0.5M", "tiny-0.8M")  # of C4, beside the LM of the study: three times, and again
 RATIOS = (0.0, 0.02, 0.1, 0.2, 0.4)
 SHARES = (0.0, 0.25, 0.75, 0.9, 1.0)
 INPUTS = {"no feedback": ("code",), "no faulty code": ("feedback",), "neither": ()}
@@ -217,12 +218,14 @@ def findings(table: pd.DataFrame, base: str = BASE) -> list[str]:
 
 
 def main() -> None:
-    """Command line of ``make ablations``: the trainings of all ablations, seed by seed."""
+    """Command line of ``make ablations``: the trainings of all ablations and of the size ladder, seed by seed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0 (default: 1)")
     options = parser.parse_args()
     for seed in range(options.seeds):
         run(ALL, Loop(), [seed])
+        for model in LADDER:
+            study.run_loops(study.recipe(model=model, seed=seed), Loop(), (study.TUNED, study.CYCLE))
 
 
 if __name__ == "__main__":

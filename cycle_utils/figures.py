@@ -209,14 +209,16 @@ def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, s
 
 
 def over(
-    curves: Mapping[str, pd.DataFrame], label: str, bounds: Mapping[str, Sequence[float]] | None = None
+    curves: Mapping[str, pd.DataFrame], label: str, bounds: Mapping[str, Sequence[float]] | None = None,
+    logarithmic: bool = False,
 ) -> Figure:  # fmt: skip
-    """Pass rates over another quantity than rounds, such as a property of the problems.
+    """Pass rates over another quantity than rounds, such as a property of the problems or the size of the model.
 
     Args:
         curves: label -> columns ``x, value, low, high`` and, if known, ``n``.
         label: what x is.
         bounds: label -> the best possible value at each x of the first curve, drawn without marks.
+        logarithmic: whether x grows by factors; each x of the first curve is then a tick.
     """
     fig, ax = _axes(WIDTH, 3.6)
     for name, (colour, marker, line) in _looks(curves).items():
@@ -226,6 +228,10 @@ def over(
     x = next(iter(curves.values()))["x"]
     for (name, best), line in zip((bounds or {}).items(), ("--", ":")):
         ax.plot(x, 100 * np.asarray(best), color="black", ls=line, lw=1.1, label=name)
+    if logarithmic:
+        ax.set_xscale("log")
+        ax.set_xticks(list(x), [f"{value:,.0f}" for value in x])
+        ax.minorticks_off()
     ax.set(xlabel=label, ylabel="problems solved (%)")
     _from_zero(ax, most=100)
     _legend_right(ax)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cycle_utils.paths import TINY_LM
+from cycle_utils.paths import ASSETS
 
 TINY = "tiny"  # the shipped LM
+SIZED = "tiny-"  # begins the names of the shipped LMs of other sizes, such as ``tiny-0.2M``
 _PROBE = "def f(x):\n    if x:\n\treturn  [1, 2.5]\n\n  # two spaces\n    return 'a  b' !\n"
 
 
@@ -17,7 +18,15 @@ def locate(model: str | Path) -> str:
         FileNotFoundError: a path that is not there, or a folder without ``config.json``.
     """
     if str(model) == TINY:
-        model = TINY_LM
+        model = shipped()
+    elif str(model).startswith(SIZED):
+        model = shipped(str(model).removeprefix(SIZED))
+        if not model.is_dir():
+            sizes = ", ".join(sorted(path.name.removeprefix("tiny-lm-") for path in ASSETS.glob("tiny-lm-*")))
+            raise FileNotFoundError(
+                f"no tiny LM of size {model.name.removeprefix('tiny-lm-')} is shipped (there are {sizes or 'none'}); "
+                "make it with: papermill 10_tiny_lm.ipynb out.ipynb -p shape SIZE -p ship True"
+            )
     folder = Path(model).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -27,6 +36,20 @@ def locate(model: str | Path) -> str:
     if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise FileNotFoundError(f"there is no model folder {name}; give an existing folder, a Hub ID or {TINY!r}")
     return name
+
+
+def shipped(shape: str | None = None) -> Path:
+    """The folder of the shipped LM, or of that of another shape (see ``tinylm.SHAPES``)."""
+    return ASSETS / ("tiny-lm" if shape is None else f"tiny-lm-{shape}")
+
+
+def count_parameters(model: str | Path) -> int:
+    """Parameters of an LM, from its configuration alone; tied ones count once."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(_from(AutoConfig, model)).num_parameters()
 
 
 def load_tokenizer(model: str | Path):

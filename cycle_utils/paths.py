@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
-TINY_LM = PACKAGE / "assets" / "tiny-lm"
+ASSETS = PACKAGE / "assets"  # the shipped LMs
 
 
 def home() -> Path:

@@ -19,7 +19,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +30,7 @@ from filelock import FileLock
 from cycle_utils.models import locate
 from cycle_utils.paths import PACKAGE, ROOT, results_dir, runs_dir
 
+METHOD = 1  # raise it when what the stages make changes (published.check_method tells): older runs are not reused then
 RECORD = "run.json"
 ATTEMPTS = "attempts.parquet"
 STORED, LEDGER = "CYCLE_STORED", "CYCLE_LEDGER"  # environment variables: see the module and :func:`build`
@@ -79,6 +80,7 @@ def key_of(config: Any) -> str:
     leaves the names of those runs as they were.
     """
     text = json.dumps(_by_weights(_without_defaults(config, config_dict(config))), sort_keys=True)
+    text += f"/{METHOD}" if METHOD > 1 else ""
     return f"{type(config).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -235,9 +237,10 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def source_hash() -> str:
-    """Digest of the package's code: its Python lines without docstrings, comment lines and empty lines."""
-    text = "".join(f"{p.relative_to(PACKAGE)}\n{_code(p.read_text())}" for p in sorted(PACKAGE.rglob("*.py")))
+def source_hash(files: Iterable[Path] | None = None) -> str:
+    """Digest of the package's code, or of some of its files: lines without docstrings, comments and empty lines."""
+    chosen = sorted(PACKAGE.rglob("*.py") if files is None else files)
+    text = "".join(f"{p.relative_to(PACKAGE)}\n{_code(p.read_text())}" for p in chosen)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -190,7 +190,7 @@ def fine_tune(config: FineTune, progress: bool = True) -> Run:
         settings = replace(config.train, seed=config.seed)
         losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
         _save(model, tokenizer, folder)
-        return {"losses": losses, "examples": len(examples)}
+        return {"losses": losses, "examples": len(examples), "tokens": _tokens(examples, settings)}
 
     return build(config, make, "stage 1a, fine-tuning")
 
@@ -244,7 +244,8 @@ def refine_train(config: RefineTrain, progress: bool = True) -> Run:
         collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
         losses = train(model, examples, collator, settings, folder, progress)
         _save(model, tokenizer, folder)
-        return {"losses": losses, "examples": pd.Series([r["kind"] for r in rows]).value_counts().to_dict()}
+        kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
+        return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings)}
 
     return build(config, make, "stage 2, refine training")
 
@@ -520,6 +521,12 @@ def loop_problems(config: Loop) -> list[Problem]:
     tiny = config.benchmark == "tinyprograms"
     options = {"ambiguity": config.ambiguity, "seed": config.benchmark_seed} if tiny else {}
     return load_problems(config.benchmark, data=config.data, split=config.split, limit=config.limit, **options)
+
+
+def _tokens(examples: Sequence[dict], settings: TrainSettings) -> int:
+    """How many tokens a training looks at, without padding: exact for whole passes over the examples."""
+    seen = settings.steps * settings.batch_size * settings.accumulation
+    return round(seen * sum(len(e["input_ids"]) for e in examples) / len(examples))
 
 
 def _save(model, tokenizer, folder: Path) -> None:

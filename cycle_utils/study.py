@@ -1,28 +1,15 @@
-"""The study: one recipe for all notebooks, its three contenders, and the command that runs the notebooks.
-
-``python -m cycle_utils.study`` executes the core notebooks in order and leaves the executed copies under
-``results/notebooks``; their tables and figures go beside them.
-"""
+"""The study: one recipe for all notebooks, and its three contenders."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import re
-import resource
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cycle_utils.figures import save_table
 from cycle_utils.generation import Sampling
 from cycle_utils.models import TINY
-from cycle_utils.paths import NOTEBOOKS, PACKAGE, ROOT, results_dir, runs_dir
-from cycle_utils.runs import RECORD, environment
 from cycle_utils.stages import (
     FIELDS,
     Distil,
@@ -37,8 +24,6 @@ from cycle_utils.stages import (
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking
 
-CORE = ("00_overview", "01_copy_rate", "02_finetune_distill", "03_refine_train", "04_self_refine", "07_benchmarks")
-READMES = (ROOT / "README.md", ROOT / "results" / "README.md", PACKAGE / "execution" / "README.md")
 PRETRAINED, TUNED, CYCLE = CONTENDERS = ("pre-trained", "fine-tuned", "CYCLE")
 
 
@@ -125,83 +110,3 @@ def run_budget(
     """The control at equal budget: ``1 + rounds`` independent samples of each contender, no refinement."""
     control = replace(where, rounds=0, samples=1 + where.rounds, temperatures=(temperature, temperature))
     return run_loops(config, control, names, progress)
-
-
-# --- running the notebooks -------------------------------------------------------------------------------
-
-
-def run_notebook(name: str, parameters: dict[str, Any] | None = None, folder: Path | None = None) -> Path:
-    """Execute ``notebooks/<name>.ipynb`` headless; the executed copy goes to ``folder``.
-
-    Raises:
-        FileNotFoundError: no such notebook. papermill's own error where a cell fails.
-    """
-    import papermill
-
-    source = NOTEBOOKS / f"{name}.ipynb"
-    if not source.is_file():
-        raise FileNotFoundError(f"there is no notebook {source}; choose one of {', '.join(CORE)}")
-    folder = folder or results_dir() / "notebooks"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{name}.ipynb"
-    papermill.execute_notebook(source, target, parameters=parameters or {}, kernel_name="python3", progress_bar=False)
-    return target
-
-
-def fill_readme(readme: Path, tables: Path) -> str:
-    """The README's text with each ``<!-- table NAME -->`` block filled from ``tables/NAME.md``."""
-
-    def block(match: re.Match) -> str:
-        return f"{match[1]}\n{(tables / f'{match[2]}.md').read_text().strip()}\n{match[3]}"
-
-    pattern = r"(<!-- table ([\w-]+) -->)\n.*?(<!-- end -->)"
-    return re.sub(pattern, block, readme.read_text(), flags=re.DOTALL)
-
-
-def costs() -> pd.DataFrame:
-    """What the runs at hand took to build: stage, number of runs and minutes, as each run recorded it."""
-    records = [json.loads(path.read_text()) for path in runs_dir().glob(f"*/{RECORD}")]
-    frame = pd.DataFrame([{"stage": r["config"]["stage"], "minutes": r["seconds"] / 60} for r in records])
-    table = frame.groupby("stage")["minutes"].agg(["count", "mean", "sum"]).round(1).reset_index()
-    return table.set_axis(["stage", "runs", "minutes each", "minutes in all"], axis=1)
-
-
-def total(rows: Sequence[dict[str, Any]], seeds: int, megabytes: float) -> pd.DataFrame:
-    """One row: the minutes of the whole command, the memory of its largest process, and the machine."""
-    minutes = sum(row["minutes"] for row in rows)
-    found = {
-        "notebooks": len(rows),
-        "seeds": seeds,
-        "minutes": round(minutes, 1),
-        "largest process, MB": round(megabytes),
-    }
-    return pd.DataFrame([found | {"machine": environment()["machine"]}])
-
-
-def main() -> None:
-    """Command line of ``make study``."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("notebooks", nargs="*", default=CORE, help="names without .ipynb (default: the core study)")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 07 (default: 1)")
-    parser.add_argument("--readme", action="store_true", help="only fill the README's tables from results/tables")
-    options = parser.parse_args()
-    if options.readme:
-        for readme in READMES:
-            readme.write_text(fill_readme(readme, results_dir() / "tables"))
-        return
-    rows = []
-    for name in options.notebooks:
-        begin = time.monotonic()
-        print(f"{name} ...", flush=True)
-        target = run_notebook(name, {"seeds": options.seeds} if name == "07_benchmarks" else None)
-        minutes = (time.monotonic() - begin) / 60
-        rows.append({"notebook": name, "minutes": round(minutes, 1)})
-        print(f"{name}: {minutes:.1f} minutes -> {target}", flush=True)
-    save_table(costs(), "study_runs")
-    save_table(pd.DataFrame(rows).assign(**environment()), "study_notebooks")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # kilobytes on Linux
-    save_table(total(rows, options.seeds, peak), "study_total")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,118 @@
+"""Ablations at small size: settings share stage 1, are measured and compared by rule."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cycle_utils import ablation, metrics, runs, stages, study
+from cycle_utils.attention import PARTS, Attend, attend, attention_of
+from cycle_utils.training import Masking, PGMCollator
+
+SMALL = {"problems": 12, "finetune_steps": 2, "samples": 1, "steps": 2}
+WHERE = stages.Loop(limit=4, rounds=1)
+
+
+@pytest.fixture(scope="module")
+def found(random_lm, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CYCLE_HOME", str(tmp_path_factory.mktemp("ablation")))
+        settings = ablation.masked([0.0]) | ablation.SOURCES | ablation.SHOWN
+        return ablation.run(settings, WHERE, [0, 1], progress=False, model=random_lm, **SMALL)
+
+
+def test_settings_of_a_seed_share_their_first_stage(found):
+    tuned = {r.training.record["config"]["distil"]["fine_tune"]["seed"] for r in found["ratio 0"]}
+    assert tuned == {0, 1} and {len(one) for one in found.values()} == {2}
+    keys = {name: one[0].training.key for name, one in found.items()}
+    assert keys["shown neither"] == keys[ablation.BASE] and len(set(keys.values())) == 4
+
+
+def test_summary_and_differences(found):
+    table = ablation.summary(found, 1)
+    assert len(table) == len(found) * len(ablation.MEASURES) and set(table["seeds"]) == {2}
+    differences = ablation.against(found, 1)
+    assert len(differences) == (len(found) - 1) * len(ablation.MEASURES)
+    assert set(differences["verdict"]) <= {"higher", "lower", "no difference seen", "undefined"}
+    assert ablation.readable(table).shape == (len(found), len(ablation.MEASURES))
+    assert len(ablation.findings(differences)) == len(ablation.MEASURES)
+
+
+def attempts(passed_at: list[int], rounds: int = 2) -> pd.DataFrame:
+    """One trajectory a problem, which passes in a round (or never: -1); all programs are the same text."""
+    rows = []
+    for i, last in enumerate(passed_at):
+        for r in range((last if last >= 0 else rounds) + 1):
+            about = {"task_id": f"p{i}", "sample": 0, "round": r, "code": "x", "completion": "x"}
+            rows.append({**about, "status": "failed", "passed": r == last, "behaviour": str(r)})
+    return metrics.add_copies(pd.DataFrame(rows))
+
+
+def test_a_difference_is_found_and_one_that_is_not_there_is_not():
+    good, bad = attempts([0] * 30 + [1] * 30), attempts([0] * 30 + [-1] * 30)
+    results = {"CYCLE": [ablation.Result(None, bad, WHERE)], "better": [ablation.Result(None, good, WHERE)],
+               "same": [ablation.Result(None, bad, WHERE)]}  # fmt: skip
+    rows = ablation.against(results, 2, measures=("loop", "one-time")).set_index(["measure", "setting"])
+    assert rows.loc[("loop", "better"), "verdict"] == "higher"
+    assert rows.loc[("loop", "better"), "value"] == pytest.approx(0.5)
+    assert set(rows.loc["one-time", "verdict"]) | {rows.loc[("loop", "same"), "verdict"]} == {"no difference seen"}
+    assert "**higher** than CYCLE with better (+50.0 points" in ablation.findings(rows.reset_index())[0]
+
+
+def test_another_program_that_fails_alike_is_unchanged_and_no_copy():
+    rows = [{"task_id": "p", "sample": 0, "round": r, "code": code, "completion": code, "status": "failed",
+             "passed": False, "behaviour": does} for r, (code, does) in
+            enumerate([("a = 1", "same"), ("a = 2", "same"), ("a=2", "same"), ("b = 3", "other")])]  # fmt: skip
+    table = metrics.add_copies(pd.DataFrame(rows))
+    assert table["copy_unchanged"].tolist()[1:] == [True, False, False]
+    assert table["copy_whitespace"].tolist()[1:] == [False, True, False]
+    counts = metrics.copies_by_problem(table, metrics.UNCHANGED)
+    assert counts.loc["p"].tolist() == [1, 3]
+
+
+def test_feedback_is_exchanged_between_problems():
+    import random
+
+    live = [(p, 0, {"feedback": p.task_id, "code": p.task_id}) for p in stages.load_problems("tinyprograms", limit=6)]
+    after = stages._feedback_exchanged(live, random.Random(0))
+    assert all(row["feedback"] != p.task_id and row["code"] == p.task_id for p, _, row in after)
+    assert stages._feedback_exchanged(live[:1], random.Random(0))[0][2]["feedback"] == ""
+
+
+def test_a_mask_drawn_once_is_the_same_for_every_repetition_of_an_example():
+    feature = {"input_ids": list(range(200)), "spans": {"past_generation": (0, 200)}}
+    rows = [{**feature, "index": 0, "origin": "a"}, {**feature, "index": 1, "origin": "a"},
+            {**feature, "index": 2, "origin": "b"}]  # fmt: skip
+    once = [PGMCollator(0, Masking(0.3, redraw="once")).hidden(f).tolist() for f in rows]
+    anew = [PGMCollator(0, Masking(0.3)).hidden(f).tolist() for f in rows]
+    assert once[0] == once[1] != once[2] and anew[0] != anew[1]
+
+
+def test_the_mixture_says_which_rows_are_one_example():
+    own = [{"kind": "refine", "task_id": str(i)} for i in range(3)]
+    problems = stages.load_problems("tinyprograms", split="train", limit=2)
+    rows = stages.mixture(own, problems, 0.5, stages.TrainSettings(steps=4, batch_size=4))
+    by_origin = pd.DataFrame(rows).groupby("origin")["task_id"].nunique()
+    assert (by_origin == 1).all() and by_origin.index.str.startswith("refine/").sum() == 3
+
+
+def test_mutated_faults_are_no_samples_of_the_model(random_lm):
+    config = study.recipe(model=random_lm, faults="mutated", **SMALL).distil
+    run = stages.distil(config, progress=False)
+    drawn, examples = stages.attempts_of(run), stages.read_examples(run)
+    assert not drawn["passed"].any() and {e["kind"] for e in examples} == {"refine"}
+    assert runs.key_of(config) != runs.key_of(study.recipe(model=random_lm, **SMALL).distil)
+
+
+def test_dropped_passing_samples():
+    with pytest.raises(ValueError, match="unknown faults 'human'; choose one of own, mutated"):
+        stages.Distil(faults="human")
+
+
+def test_attention_sums_to_one_and_tells_the_parts(random_lm):
+    run = attend(Attend(random_lm, stages.Loop(model=random_lm, limit=3, rounds=0), 2), progress=False)
+    table = attention_of(run)
+    assert len(table) == 2 and run.notes["lines"]
+    shares = table[list(PARTS)].sum(axis=1)
+    assert ((shares > 0.2) & (shares < 1)).all()
+    assert np.allclose(table[[f"{p}_tokens" for p in PARTS]].sum(axis=1), 1, atol=0.5)
+    assert any("### Bad Solution:" in line for line, _ in run.notes["lines"])

@@ -1,0 +1,119 @@
+"""What is published can be trusted: nothing stale, reduced or out of order, and tables come from stored generations."""
+
+import shutil
+import subprocess
+
+import nbformat
+import pytest
+
+from cycle_utils import paths, published, runs, stages
+
+HERE = paths.ROOT / "results"
+
+
+def own_results() -> bool:
+    """Whether results/ is what somebody made here, rather than what is committed."""
+    git = ["git", "-C", str(paths.ROOT), "status", "--porcelain", "--", "results"]
+    done = subprocess.run(git, capture_output=True, text=True)
+    return done.returncode != 0 or bool(done.stdout.strip())
+
+
+committed = pytest.mark.skipif(own_results(), reason="results/ was made anew here and is not committed")
+
+
+@pytest.fixture
+def copied(home):
+    """The published results in a home of their own."""
+    shutil.copytree(HERE, home / "results")
+    return home / "results"
+
+
+@committed
+def test_nothing_published_is_stale(monkeypatch):
+    monkeypatch.setenv("CYCLE_HOME", str(paths.ROOT))
+    assert list(published.stale()) == []
+
+
+def test_a_change_of_a_stage_makes_it_stale(copied, monkeypatch, tmp_path):
+    package = tmp_path / "cycle_utils"
+    shutil.copytree(paths.PACKAGE, package)
+    monkeypatch.setattr(runs, "PACKAGE", package)
+    monkeypatch.setattr(published, "PACKAGE", package)
+    before = list(published.stale())
+    source = package / "stages.py"
+    source.write_text("# a comment changes nothing\n" + source.read_text())
+    assert list(published.stale()) == before
+    source.write_text(source.read_text().replace("rng.choice(solutions)", "solutions[0]"))
+    after = set(published.stale()) - set(before)
+    assert any("07_benchmarks: the code of a stage was changed" in one for one in after)
+
+
+def test_files_and_parameters_are_watched(copied, monkeypatch):
+    before = set(published.stale())
+    table = copied / "tables" / "07_claims.csv"
+    table.write_text(table.read_text().replace("holds", "hold"))
+    (copied / "figures" / "07_invented.png").touch()
+    (copied / "runs" / "loop-000000000000").mkdir(parents=True)
+    stamps = published.read_stamps()
+    stamps["04_self_refine"] |= {"scale": "reduced", "parameters": {"limit": 5}}
+    stamps["07_benchmarks"] |= {"seeds": 1, "parameters": {"seeds": 1}}
+    runs.write_json(copied / published.STAMPS, stamps)
+    executed = copied / "notebooks" / "02_finetune_distill.ipynb"
+    notebook = nbformat.read(executed, 4)
+    next(c for c in notebook.cells if c.cell_type == "code").execution_count = 9
+    nbformat.write(notebook, executed)
+    told = "\n".join(set(published.stale()) - before)
+    for words in (
+        "tables/07_claims.csv is not the file that was stamped", "figures/07_invented.png has no stamp",
+        "runs/loop-000000000000: nothing published rests on it", "04_self_refine: it comes from a reduced run",
+        "07_benchmarks: it rests on 1 seeds", "02_finetune_distill: its executed copy was not run from top to bottom",
+    ):  # fmt: skip
+        assert words in told
+
+
+def test_published_runs_stand_in_for_built_ones(random_lm, monkeypatch):
+    config = stages.Loop(model=random_lm, limit=3, rounds=1)
+    built = stages.loop(config, progress=False)
+    monkeypatch.setenv(runs.STORED, "1")
+    with pytest.raises(runs.MissingRun, match="is not among the published ones"):
+        stages.loop(config, progress=False)
+    runs.publish(built.key)
+    stored = stages.loop(config, progress=False)
+    whole, kept = stages.attempts_of(built), stages.attempts_of(stored)
+    assert kept.equals(whole.drop(columns=["prompt", "completion"])) and stored.folder != built.folder
+
+
+def test_a_published_model_counts_by_the_weights_that_it_had(random_lm, monkeypatch):
+    tune = stages.FineTune(model=random_lm, problems=8, train=stages.TrainSettings(steps=1, batch_size=4))
+    tuned = stages.fine_tune(tune, progress=False)
+    wanted = runs.key_of(stages.Loop(model=str(tuned.folder)))
+    runs.publish(tuned.key)
+    monkeypatch.setenv(runs.STORED, "1")
+    stored = stages.fine_tune(tune, progress=False)
+    assert not list(stored.folder.glob("*.safetensors"))
+    assert runs.key_of(stages.Loop(model=str(stored.folder))) == wanted
+
+
+def test_a_changed_method_is_told_from_a_reworded_one(home, monkeypatch):
+    monkeypatch.setattr(published, "sentinel_digest", lambda: "the same")
+    published.check_method()
+    monkeypatch.setattr(published, "method_hash", lambda: "reworded")
+    published.check_method()
+    monkeypatch.setattr(published, "method_hash", lambda: "changed")
+    monkeypatch.setattr(published, "sentinel_digest", lambda: "other")
+    with pytest.raises(published.Changed, match="Raise METHOD"):
+        published.check_method()
+    monkeypatch.setattr(runs, "METHOD", 2)
+    published.check_method()
+
+
+@committed
+@pytest.mark.parametrize("name", ["06_mixing_ablation"])
+def test_tables_come_from_the_stored_generations_byte_by_byte(name, copied, monkeypatch):
+    stamp = published.read_stamps()[name]
+    tables = {file: (copied / file).read_bytes() for file in stamp["files"] if file.startswith("tables/")}
+    assert tables
+    for file in tables:
+        (copied / file).unlink()
+    published.publish(name, stamp["parameters"], stored=True)
+    assert {file: (copied / file).read_bytes() for file in tables} == tables
