@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
-from transformers import set_seed
+from transformers import StoppingCriteria, StoppingCriteriaList, set_seed
 
 from cycle_utils.models import context_length, decode
+from cycle_utils.prompts import NoRoom
+from cycle_utils.runs import later
+
+TRUNCATIONS = ("middle", "left")
+LOOK_EVERY = 16  # tokens between two looks at whether a program is finished
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How to sample: the artifact's top-p 0.95, no top-k; temperature 0 is greedy.
 
-    ``max_new_tokens`` counts tokens; ``batch_size`` sequences at a time.
+    Attributes:
+        max_new_tokens: of one completion, in tokens.
+        batch_size: sequences at a time.
+        truncation: of prompts that do not fit the context. ``middle`` cuts the middle of the faulty program, so that
+            description and feedback stay whole; ``left`` cuts whatever stands first [artifact].
+        stop_early: end a completion as soon as the text has gone past the program; what is kept is the same, but the
+            random numbers drawn for later batches are not.
     """
 
     temperature: float = 0.6
     top_p: float = 0.95
     max_new_tokens: int = 112
     batch_size: int = 128
+    truncation: str = later("middle")
+    stop_early: bool = later(False)
 
     def __post_init__(self) -> None:
+        if self.truncation not in TRUNCATIONS:
+            raise ValueError(f"unknown truncation {self.truncation!r}; choose one of {', '.join(TRUNCATIONS)}")
         if self.temperature < 0:
             raise ValueError(f"temperature is {self.temperature}; give 0 (greedy) or more")
 
@@ -37,39 +55,57 @@ def room(model, sampling: Sampling) -> int:
 @torch.inference_mode()
 def generate(
     model, tokenizer, prompts: Sequence[str], sampling: Sampling, samples: int = 1, seed: int = 0,
-    progress: bool = True,
+    progress: bool = True, finished: Callable[[int, str], bool] | None = None, stream: Path | None = None,
 ) -> list[list[str]]:  # fmt: skip
     """``samples`` completions for each prompt, in the order of the prompts.
 
     Prompts are sorted by length into batches, so that little is padding. The same arguments give the same
     completions on the same machine; another batch size may not.
 
+    Args:
+        finished: for the index of a prompt and the text so far, whether more of it is of no use; asked every
+            :data:`LOOK_EVERY` tokens.
+        stream: a file to which each batch is written as it comes. What it holds already is not made again, and the
+            rest comes out as if there had been no interruption.
+
     Raises:
-        ValueError: a prompt that leaves no room for the new tokens.
+        NoRoom: a prompt that leaves no room for the new tokens.
     """
     ids = tokenizer(list(prompts))["input_ids"] if prompts else []
     longest, limit = max(map(len, ids), default=0), room(model, sampling)
-    if longest > limit:
-        raise ValueError(
-            f"a prompt of {longest} tokens and {sampling.max_new_tokens} new ones do not fit the model's context of "
-            f"{context_length(model)} tokens; ask for fewer new tokens or use a model with a longer context"
+    if sampling.truncation == "left" and limit > 0:
+        ids = [one[-limit:] for one in ids]
+    elif longest > limit:
+        over = sum(len(one) > limit for one in ids)
+        raise NoRoom(
+            f"{over} of {len(ids)} prompts do not fit: the longest has {longest} tokens, and with "
+            f"{sampling.max_new_tokens} new ones the model's context of {context_length(model)} is too short. Ask for "
+            "fewer new tokens, use a model with a longer context, or cut prompts on the left (truncation)"
         )
     order = [i for i in sorted(range(len(ids)), key=lambda i: len(ids[i])) for _ in range(samples)]
     completions: list[list[str]] = [[] for _ in ids]
     set_seed(seed)
     model.eval()
-    batches = range(0, len(order), sampling.batch_size)
+    done = _read_stream(stream)
+    for chosen, text in done:
+        completions[chosen].append(text)
+    batches = range(len(done), len(order), sampling.batch_size)
     for start in tqdm(batches, desc="generate", disable=not progress, leave=False):
         chosen = order[start : start + sampling.batch_size]
-        for i, text in zip(chosen, _batch(model, tokenizer, [ids[i] for i in chosen], sampling)):
+        texts = _batch(model, tokenizer, [ids[i] for i in chosen], sampling, _stopping(tokenizer, chosen, finished))
+        for i, text in zip(chosen, texts):
             completions[i].append(text)
+        _write_stream(stream, chosen, texts)
     return completions
 
 
-def _batch(model, tokenizer, ids: list[list[int]], sampling: Sampling) -> list[str]:
+def _batch(model, tokenizer, ids: list[list[int]], sampling: Sampling, stopping=None) -> list[str]:
     batch = tokenizer.pad({"input_ids": ids}, padding=True, padding_side="left", return_tensors="pt").to(model.device)
     greedy = sampling.temperature == 0
     options = {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    if stopping:
+        stopping.start = batch["input_ids"].shape[1]
+        options["stopping_criteria"] = StoppingCriteriaList([stopping])
     out = model.generate(
         **batch,
         do_sample=not greedy,
@@ -79,3 +115,52 @@ def _batch(model, tokenizer, ids: list[list[int]], sampling: Sampling) -> list[s
         **options,
     )
     return [decode(tokenizer, row) for row in out[:, batch["input_ids"].shape[1] :]]
+
+
+class _Stopping(StoppingCriteria):
+    """Ends the sequences of one batch whose text is finished."""
+
+    def __init__(self, tokenizer, chosen: Sequence[int], finished: Callable[[int, str], bool]) -> None:
+        self.tokenizer, self.chosen, self.finished, self.start = tokenizer, chosen, finished, 0
+        self.ended = torch.zeros(len(chosen), dtype=torch.bool)
+
+    def __call__(self, input_ids: torch.LongTensor, scores, **options) -> torch.Tensor:
+        if (input_ids.shape[1] - self.start) % LOOK_EVERY == 0:
+            for row, i in enumerate(self.chosen):
+                if not self.ended[row]:
+                    self.ended[row] = self.finished(i, decode(self.tokenizer, input_ids[row, self.start :]))
+        return self.ended.to(input_ids.device)
+
+
+def _stopping(tokenizer, chosen: Sequence[int], finished: Callable[[int, str], bool] | None) -> _Stopping | None:
+    return _Stopping(tokenizer, chosen, finished) if finished else None
+
+
+def _write_stream(stream: Path | None, chosen: Sequence[int], texts: Sequence[str]) -> None:
+    """One line for a batch: its texts, and the state of the random numbers behind it."""
+    if stream is None:
+        return
+    states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+    saved = [base64.b64encode(state.numpy().tobytes()).decode() for state in states]
+    with stream.open("a") as file:
+        print(json.dumps({"chosen": list(chosen), "texts": list(texts), "random": saved}), file=file)
+
+
+def _read_stream(stream: Path | None) -> list[tuple[int, str]]:
+    """What an interrupted call has written, and the random numbers as they were then; a torn last line is dropped."""
+    found: list[tuple[int, str]] = []
+    if stream is None or not stream.is_file():
+        return found
+    whole, states = [], []
+    for line in stream.read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        row = json.loads(line)
+        whole.append(line)
+        found += list(zip(row["chosen"], row["texts"]))
+        states = row["random"]
+    stream.write_text("".join(whole))
+    for number, state in enumerate(states):
+        tensor = torch.frombuffer(bytearray(base64.b64decode(state)), dtype=torch.uint8)
+        torch.cuda.set_rng_state(tensor, number - 1) if number else torch.set_rng_state(tensor)
+    return found

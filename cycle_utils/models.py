@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from cycle_utils.paths import ASSETS
@@ -29,8 +30,11 @@ def locate(model: str | Path) -> str:
             )
     folder = Path(model).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{folder} has no config.json: it is no model folder as save_pretrained writes it")
+        if not (folder / "config.json").is_file() and not _adapter(folder):
+            raise FileNotFoundError(
+                f"{folder} has neither config.json nor adapter_config.json: it is no model folder as save_pretrained "
+                "writes it"
+            )
         return str(folder.resolve())
     name = str(model)
     if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
@@ -49,7 +53,7 @@ def count_parameters(model: str | Path) -> int:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(_from(AutoConfig, model)).num_parameters()
+        return AutoModelForCausalLM.from_config(_from(AutoConfig, base_of(model))).num_parameters()
 
 
 def load_tokenizer(model: str | Path):
@@ -61,7 +65,7 @@ def load_tokenizer(model: str | Path):
     """
     from transformers import AutoTokenizer
 
-    tokenizer = _from(AutoTokenizer, model)
+    tokenizer = _from(AutoTokenizer, base_of(model))
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -74,16 +78,60 @@ def load_tokenizer(model: str | Path):
 
 
 def load_model(model: str | Path):
-    """The LM in float32 on the best device at hand, ready for inference.
+    """The LM in float32 on the best device at hand, ready for inference; a folder of adapters is merged into its base.
 
     float32 is asked for explicitly: transformers 5 would otherwise keep the checkpoint's own type, and
     training CodeGen in its float16 diverges.
+
+    Raises:
+        ValueError: adapters made for another base.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    loaded = _from(AutoModelForCausalLM, model, dtype=torch.float32)
+    base = base_of(model)
+    loaded = _from(AutoModelForCausalLM, base, dtype=torch.float32)
+    if base != locate(model):
+        loaded = _merged(loaded, locate(model), base)
     return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _adapter(folder: Path) -> dict | None:
+    """The configuration of a folder that holds LoRA adapters and no whole model."""
+    path = folder / "adapter_config.json"
+    return json.loads(path.read_text()) if path.is_file() and not (folder / "config.json").is_file() else None
+
+
+def base_of(model: str | Path) -> str:
+    """Where the weights are that a model's adapters were made for; for a whole model, where it is itself.
+
+    Raises:
+        FileNotFoundError: as :func:`locate`; adapters that do not name a base, or one that is not there.
+    """
+    place = locate(model)
+    config = _adapter(Path(place)) if Path(place).is_dir() else None
+    if config is None:
+        return place
+    base = config.get("base_model_name_or_path")
+    try:
+        return locate(base or "/")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"the adapters in {place} were made for {base}, which is not there: put it back, or set "
+            "base_model_name_or_path in their adapter_config.json"
+        ) from error
+
+
+def _merged(base, adapters: str, place: str):
+    from peft import PeftModel
+
+    try:
+        whole = PeftModel.from_pretrained(base, adapters)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"the adapters in {adapters} do not fit {place}: they were made for another base ({error})"
+        ) from error
+    return whole.merge_and_unload()
 
 
 def _from(auto, model: str | Path, **options):

@@ -21,6 +21,10 @@ BAD, FAILURE, GOOD = "### Bad Solution:", "### Execution Failure:", "### Good so
 CUT = "..."  # stands for the middle of a faulty program that does not fit
 
 
+class NoRoom(ValueError):
+    """A prompt that does not fit the model's context, however much of the faulty program is cut."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A prompt and the half-open character span of each of its fields.
@@ -59,7 +63,8 @@ def refine_prompt(
             program is cut until it fits: the description and the feedback are needed whole.
 
     Raises:
-        ValueError: unknown style, or a prompt that does not fit even without the faulty program.
+        ValueError: unknown style.
+        NoRoom: a prompt that does not fit even without the faulty program.
     """
     if style not in STYLES:
         raise ValueError(f"unknown prompt style {style!r}; choose one of {', '.join(STYLES)}")
@@ -70,7 +75,7 @@ def refine_prompt(
     lines = code.split("\n")
     while (size := count(prompt.text)) > limit:
         if len(lines) <= 1:
-            raise ValueError(
+            raise NoRoom(
                 f"the refine prompt of {problem.task_id} has {size} tokens, more than the {limit} that leave room for "
                 "an answer; use a model with a longer context or fewer new tokens"
             )

@@ -27,7 +27,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from cycle_utils.models import locate
+from cycle_utils.models import base_of, locate
 from cycle_utils.paths import PACKAGE, ROOT, results_dir, runs_dir
 
 METHOD = 1  # raise it when what the stages make changes (published.check_method tells): older runs are not reused then
@@ -122,6 +122,8 @@ def weights_digest(folder: Path) -> str:
         found = [files[name] for name in sorted(files) if "/" not in name and name.endswith(_WEIGHTS)]
     else:
         found = [digest(path) for path in sorted(folder.iterdir()) if path.suffix in _WEIGHTS]
+        base = base_of(folder)
+        found += [] if Path(base) == folder.resolve() else [weights_digest(Path(base)) if Path(base).is_dir() else base]
     return hashlib.sha256("".join(found).encode()).hexdigest()
 
 
@@ -156,7 +158,12 @@ def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) ->
         _told.add(key)
         folder.mkdir(exist_ok=True)
         begin, made_by = time.monotonic(), environment()  # as it is now: sources may be edited meanwhile
-        notes = make(folder)
+        try:
+            notes = make(folder)
+        except BaseException:
+            if not any(path.is_file() for path in folder.rglob("*")):
+                shutil.rmtree(folder)  # nothing to go on from
+            raise
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         record = {
             "key": key,

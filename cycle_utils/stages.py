@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -28,7 +30,7 @@ from cycle_utils.generation import Sampling, generate, room
 from cycle_utils.models import TINY, load_model, load_tokenizer
 from cycle_utils.mutation import mutants
 from cycle_utils.problems import Problem
-from cycle_utils.prompts import one_time_prompt, refine_prompt, refine_target, shown_code, trim
+from cycle_utils.prompts import NoRoom, one_time_prompt, refine_prompt, refine_target, shown_code, trim
 from cycle_utils.runs import ATTEMPTS, Run, build, later
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train
@@ -39,6 +41,7 @@ FEEDBACK_TESTS = ("all", "public")
 FAULTS = ("own", "mutated")
 FIELDS = ("code", "feedback")  # what a refine prompt holds beside the description
 TEMPERATURES = (0.2, 0.6)  # of the first try and of refinement [artifact]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,7 @@ def distil(config: Distil, progress: bool = True) -> Run:
             attempts = self_refine(
                 load_model(tuned.folder), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
                 samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
-                progress=progress,
+                progress=progress, folder=_checkpoints(folder),
             )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         examples = distilled_examples(problems, attempts, config.target, seed)
@@ -260,6 +263,7 @@ def loop(config: Loop, progress: bool = True) -> Run:
             samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
             stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, progress=progress,
+            folder=_checkpoints(folder),
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         return {"problems": len(problems), "attempts": len(attempts)}
@@ -281,7 +285,7 @@ def self_refine(
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
     stop_when_flat: bool = False, shuffled: bool = False, progress: bool = True,
-    on_round: Callable[[list[dict]], None] | None = None,
+    on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
 
@@ -291,15 +295,18 @@ def self_refine(
         rounds: refinements at most; 0 for one-time generation only.
         shuffled: show each faulty program with the feedback of another problem's (none, where there is no other).
         on_round: is given the attempts of each round when it ends.
+        folder: where finished rounds and the generations of the current one are kept while the loop runs: a loop that
+            was cut off and is called again with the same arguments goes on from there, and ends as if it had not been.
 
     Returns:
         one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
         ``completion``, ``code`` (the program as a refine prompt shows it), ``status``, ``passed``,
         ``done``, ``feedback`` and ``behaviour`` (a digest of what every test gave). A trajectory ends when it
-        is ``done``: when no test that may be shown fails.
+        is ``done``: when no test that may be shown fails, or, unsolved, when its refine prompt does not fit the
+        model's context.
 
     Raises:
-        ValueError: an option outside its choices, or no problems.
+        ValueError: an option outside its choices, no problems, or a one-time prompt that does not fit.
     """
     _check_loop(problems, rounds, samples, fields, feedback_tests)
     if isinstance(model, str | Path):
@@ -309,14 +316,20 @@ def self_refine(
     live = [(p, s, None) for p in problems for s in range(samples)]
     rows: list[dict[str, Any]] = []
     for round_ in range(rounds + 1):
-        prompts = [_next_prompt(model, tokenizer, p, last, style, fields, sampling) for p, _, last in live]
-        now = replace(sampling, temperature=temperatures[min(round_, 1)])
-        completions = _complete(model, tokenizer, prompts, live, now, seed * 1000 + round_, progress)
-        verdicts = _judge([p for p, _, _ in live], completions, feedback_tests, judge, progress)
-        fresh = [
-            _row(p, s, round_, prompt, completion, *verdict)
-            for (p, s, _), prompt, completion, verdict in zip(live, prompts, completions, verdicts)
-        ]
+        live, prompts = _with_room(model, tokenizer, live, style, fields, sampling)
+        if not live:
+            break
+        fresh = _kept(folder, round_)
+        if fresh is None:
+            now = replace(sampling, temperature=temperatures[min(round_, 1)])
+            stream = folder / f"round-{round_}.jsonl" if folder else None
+            completions = _complete(model, tokenizer, prompts, live, now, seed * 1000 + round_, progress, stream)
+            verdicts = _judge([p for p, _, _ in live], completions, feedback_tests, judge, progress)
+            fresh = [
+                _row(p, s, round_, prompt, completion, *verdict)
+                for (p, s, _), prompt, completion, verdict in zip(live, prompts, completions, verdicts)
+            ]
+            _keep(folder, round_, fresh)
         rows += fresh
         if on_round:
             on_round(fresh)
@@ -345,10 +358,10 @@ def _next_prompt(model, tokenizer, problem: Problem, last: dict | None, style: s
         return one_time_prompt(problem).text
     code = last["code"] if "code" in fields else ""
     feedback = last["feedback"] if "feedback" in fields else ""
+    limit = None if sampling.truncation == "left" else room(model, sampling)
     return refine_prompt(
-        problem, code, feedback, style,
-        count=lambda text: len(tokenizer(text)["input_ids"]), limit=room(model, sampling),
-    ).text  # fmt: skip
+        problem, code, feedback, style, count=lambda text: len(tokenizer(text)["input_ids"]), limit=limit
+    ).text
 
 
 def _feedback_exchanged(live: Sequence[tuple], rng: random.Random) -> list[tuple]:
@@ -362,8 +375,42 @@ def _feedback_exchanged(live: Sequence[tuple], rng: random.Random) -> list[tuple
     return exchanged
 
 
-def _complete(model, tokenizer, prompts, live, sampling: Sampling, seed: int, progress: bool) -> list[str]:
-    texts = generate(model, tokenizer, prompts, sampling, seed=seed, progress=progress)
+def _with_room(model, tokenizer, live: Sequence[tuple], style: str, fields, sampling: Sampling) -> tuple[list, list]:
+    """The trajectories whose next prompt fits the model's context, and these prompts."""
+    kept, prompts = [], []
+    for trajectory in live:
+        problem, _, last = trajectory
+        try:
+            prompts.append(_next_prompt(model, tokenizer, problem, last, style, fields, sampling))
+            kept.append(trajectory)
+        except NoRoom as error:
+            log.warning("%s; it stays unsolved", error)
+    return kept, prompts
+
+
+def _keep(folder: Path | None, round_: int, rows: Sequence[dict]) -> None:
+    if folder:
+        pd.DataFrame(rows).to_parquet(folder / "round.part")
+        os.replace(folder / "round.part", folder / f"round-{round_}.parquet")
+        (folder / f"round-{round_}.jsonl").unlink()
+
+
+def _kept(folder: Path | None, round_: int) -> list[dict] | None:
+    """The attempts of a round that an interrupted loop had finished."""
+    path = folder / f"round-{round_}.parquet" if folder else None
+    return pd.read_parquet(path).to_dict("records") if path and path.is_file() else None
+
+
+def _complete(
+    model, tokenizer, prompts, live, sampling: Sampling, seed: int, progress: bool, stream: Path | None
+) -> list[str]:
+    def finished(i: int, text: str) -> bool:
+        """Whether whole lines behind the program have been written."""
+        lines = text[: text.rfind("\n") + 1].rstrip()
+        return len(trim(lines, live[i][0].entry_point)) < len(lines)
+
+    stop = finished if sampling.stop_early else None
+    texts = generate(model, tokenizer, prompts, sampling, 1, seed, progress, stop, stream)
     return [trim(text[0], problem.entry_point) for text, (problem, _, _) in zip(texts, live)]
 
 
@@ -521,6 +568,13 @@ def loop_problems(config: Loop) -> list[Problem]:
     tiny = config.benchmark == "tinyprograms"
     options = {"ambiguity": config.ambiguity, "seed": config.benchmark_seed} if tiny else {}
     return load_problems(config.benchmark, data=config.data, split=config.split, limit=config.limit, **options)
+
+
+def _checkpoints(folder: Path) -> Path:
+    """Where a stage leaves what it would need if it were cut off; gone when the run is finished."""
+    place = folder / "checkpoints"
+    place.mkdir(exist_ok=True)
+    return place
 
 
 def _tokens(examples: Sequence[dict], settings: TrainSettings) -> int:
