@@ -198,7 +198,7 @@ def test_a_loop_that_was_cut_off_goes_on(one, monkeypatch):
 
     def cut(*args):
         judged.append(1)
-        if len(judged) == 2:
+        if len(judged) == 3:  # the loop calls it once, and it calls itself once, with a judge
             raise KeyboardInterrupt
         return real(*args)
 
