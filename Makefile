@@ -13,7 +13,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help study ablations results test lab html bench-judge clean
+.PHONY: help study ablations results test lab html bench-judge bench-training clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ html: $(READY)  ## the notebooks as web pages, in html/, links checked
 bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of HumanEval completions)
 	$(BIN)/python benchmarks/bench_judge.py $(DATA) --save judge_speed
 	$(BIN)/python benchmarks/bench_judge.py $(DATA) --layers --save judge_layers
+
+bench-training: $(READY)  ## training and generation beside padding everything to the block length
+	$(BIN)/python benchmarks/bench_training.py
 
 clean:  ## remove the environment and caches; runs/ and results/ stay
 	rm -rf .venv build html *.egg-info .pytest_cache .ruff_cache .hypothesis

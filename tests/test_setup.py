@@ -112,7 +112,7 @@ def test_make_alone_explains_every_target():
     assert set(re.findall(r"^make ([\w-]+) +\S", shown, re.MULTILINE)) == targets()
 
 
-@pytest.mark.parametrize("target", ["study", "test", "lab", "bench-judge"])
+@pytest.mark.parametrize("target", ["study", "ablations", "results", "test", "lab", "bench-judge", "bench-training"])
 def test_each_target_makes_the_environment_it_needs(target, tmp_path):
     """In a folder that has none: the plan installs torch, then the project, then runs."""
     (tmp_path / "Makefile").write_text(MAKEFILE)
