@@ -131,7 +131,7 @@ class Scripted:
     def __init__(self, *rounds):
         self.rounds, self.prompts = iter(rounds), []
 
-    def __call__(self, model, tokenizer, prompts, sampling, seed=0, progress=True):
+    def __call__(self, model, tokenizer, prompts, *options):
         self.prompts.append(list(prompts))
         return [[text] for text in next(self.rounds)]
 
@@ -201,7 +201,7 @@ def test_bad_input_is_named(random_lm, tmp_path):
         study.recipe(mask_ratio=-1)
     with pytest.raises(ValueError, match="unknown target 'nearest'"):
         study.recipe(target="nearest")
-    with pytest.raises(ValueError, match="do not fit the model's context"):
+    with pytest.raises(ValueError, match="1 of 1 prompts do not fit: the longest has"):
         from cycle_utils.generation import generate
 
         generate(load_model(random_lm), load_tokenizer(random_lm), ["x = 1\n" * 2000], SHORT, progress=False)
