@@ -70,14 +70,15 @@ def show(fig: Figure, alt: str) -> None:
     display(fig, metadata={"image/png": {"alt": alt}})
 
 
-def save_table(frame: pd.DataFrame, name: str, folder: str | Path | None = None) -> list[Path]:
+def save_table(frame: pd.DataFrame, name: str, folder: str | Path | None = None, **same: object) -> list[Path]:
     """Write ``name.csv`` (full precision) and ``name.md`` (4 digits) under ``results/tables`` (or ``folder``).
 
-    A named index becomes the first columns; an unnamed one is row numbers and left out.
+    A named index becomes the first columns; an unnamed one is row numbers and left out. ``same`` are last columns
+    that say the same in each row, such as the feedback protocol of all of a table's scores.
     """
     place = _folder(name, folder, "tables")
     csv, markdown = place / f"{name}.csv", place / f"{name}.md"
-    table = frame.reset_index() if any(frame.index.names) else frame
+    table = (frame.reset_index() if any(frame.index.names) else frame).assign(**same)
     table.to_csv(csv, index=False, lineterminator="\n")
     shown = table.map(_cell).rename(columns=_cell)
     markdown.write_text(shown.to_markdown(index=False, disable_numparse=True) + "\n", encoding="utf-8")

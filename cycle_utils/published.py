@@ -206,19 +206,19 @@ def _environment(**variables: str) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def publish(name: str, parameters: Mapping[str, Any], stored: bool = False) -> None:
+def publish(name: str, parameters: Mapping[str, Any], stored: str = "") -> None:
     """Execute a notebook, keep the runs that it used under ``results/runs``, and stamp what it made.
 
     Args:
-        stored: use the published runs, and train nothing.
+        stored: how the published runs are used: ``runs.ONLY``, which trains nothing, ``runs.FIRST``, or not at all.
     """
     with tempfile.TemporaryDirectory() as scratch:
         ledger, since = Path(scratch) / "runs", _now(Path(scratch))
-        aside = stored and name in NEEDS_WEIGHTS
+        aside = stored == runs.ONLY and name in NEEDS_WEIGHTS
         folder = Path(scratch) if aside else results_dir() / "notebooks"
-        cost = run_notebook(name, parameters, folder, **{runs.LEDGER: str(ledger), runs.STORED: str(int(stored))})
+        cost = run_notebook(name, parameters, folder, **{runs.LEDGER: str(ledger), runs.STORED: stored})
         keys = sorted(set(ledger.read_text().split())) if ledger.is_file() else []
-    if not stored:
+    if stored != runs.ONLY:
         for key in keys:
             runs.publish(key)
     files = made_by(name, since)
@@ -253,7 +253,7 @@ def claims() -> pd.DataFrame:
 
 def sentinel_digest() -> str:
     """Digest of every program, verdict and feedback of a small study of all stages and options of the method."""
-    with tempfile.TemporaryDirectory() as home, _environment(CYCLE_HOME=home, **{runs.STORED: "0"}):
+    with tempfile.TemporaryDirectory() as home, _environment(CYCLE_HOME=home, **{runs.STORED: ""}):
         small = {"problems": 48, "finetune_steps": 4, "steps": 4, "batch_size": 8}
         where = stages.Loop(limit=12, rounds=2)
         whole, mutated = study.recipe(**small), study.recipe(**small, faults="mutated", mask_ratio=0.4)
@@ -341,6 +341,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 05 to 08 (default: 1)")
     parser.add_argument("--ladder", action="store_true", help="07 with the ladder of sizes")
     parser.add_argument("--stored", action="store_true", help="all published tables and figures anew; train nothing")
+    parser.add_argument("--first", action="store_true", help="train only what is not published yet")
     parser.add_argument("--readme", action="store_true", help="only fill the README's tables from results/tables")
     options = parser.parse_args()
     if not options.readme:
@@ -350,12 +351,13 @@ def main() -> None:
         first = {name: {"seeds": options.seeds} if name in ABLATIONS else {} for name in options.notebooks}
         if options.ladder:
             first["07_benchmarks"] = {"seeds": options.seeds, "ladder": list(LADDER)}
-        minutes = _publish_all(again if options.stored else first, options.stored)
+        stored = runs.ONLY if options.stored else runs.FIRST if options.first else ""
+        minutes = _publish_all(again if options.stored else first, stored)
         sweep()
         save_table(claims(), "claims")
         save_table(costs(), "study_runs")
         save_table(index(), "study_index")
-        if cold and not options.stored and tuple(options.notebooks) == CORE:
+        if cold and not stored and tuple(options.notebooks) == CORE:
             peak = max(read_stamps()[name]["cost"]["peak_mb"] for name in CORE)
             found = {"notebooks": len(CORE), "seeds": options.seeds, "minutes": round(minutes, 1)}
             machine = runs.environment()["machine"]
@@ -365,7 +367,7 @@ def main() -> None:
             readme.write_text(fill_readme(readme, results_dir() / "tables"))
 
 
-def _publish_all(wanted: Mapping[str, Mapping[str, Any]], stored: bool) -> float:
+def _publish_all(wanted: Mapping[str, Mapping[str, Any]], stored: str) -> float:
     """The minutes that publishing these notebooks, with their parameters, took."""
     begin = time.monotonic()
     for name, parameters in wanted.items():

@@ -3,9 +3,10 @@
 A run is whole when its ``run.json`` is there, which is written last and lists every file with its digest.
 A run that was cut off has none: it is built again, and a training goes on from its last checkpoint.
 
-Runs behind published results are kept under ``results/runs``, without weights and prompts (:func:`publish`). Under
-``CYCLE_STORED=1`` stages take them from there and build nothing, so that tables and figures can be made anew
-without any training.
+Runs behind published results are kept under ``results/runs``, without weights and prompts (:func:`publish`).
+``CYCLE_STORED=only`` has stages take them from there and build nothing, so that tables and figures can be made anew
+without any training. ``CYCLE_STORED=first`` has them take what is there and build the rest, so that a study of many
+hours goes on from what others have published; by default they are left alone, and everything is built here.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ METHOD = 1  # raise it when what the stages make changes (published.check_method
 RECORD = "run.json"
 ATTEMPTS = "attempts.parquet"
 STORED, LEDGER = "CYCLE_STORED", "CYCLE_LEDGER"  # environment variables: see the module and :func:`build`
+ONLY, FIRST = "only", "first"  # values of the former
 _WEIGHTS = (".safetensors", ".bin")
 _KEPT = (".parquet",)  # of a run's files, what is published with its record
 _PACKAGES = ("torch", "transformers", "datasets", "peft", "numpy", "pandas")
@@ -127,7 +129,7 @@ def weights_digest(folder: Path) -> str:
     return hashlib.sha256("".join(found).encode()).hexdigest()
 
 
-def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) -> Run:
+def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str, whole: bool = False) -> Run:
     """The run of ``config``: the finished one if there is one, else made by ``make(folder)``.
 
     The key is noted in the file that ``CYCLE_LEDGER`` names, if it names one: what results rest on.
@@ -135,18 +137,19 @@ def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) ->
     Args:
         make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
         title: what is said to be built or reused.
+        whole: its weights are wanted, which a published run does not have.
 
     Raises:
         DamagedRun: a finished run lost a file or a file changed.
-        MissingRun: under ``CYCLE_STORED=1``, the run is not among the published ones.
+        MissingRun: under ``CYCLE_STORED=only``, the run is not among the published ones.
     """
     key = key_of(config)
     if ledger := os.environ.get(LEDGER):
         with open(ledger, "a") as file:
             print(key, file=file)
-    if os.environ.get(STORED) == "1":
-        return _stored(key, title)
     folder = runs_dir() / key
+    if os.environ.get(STORED) == ONLY or (not whole and _published_first(key) and not (folder / RECORD).is_file()):
+        return _stored(key, title)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # two notebooks may want the same earlier stage at once
         if (folder / RECORD).is_file():
@@ -179,7 +182,12 @@ def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str) ->
 
 def is_built(config: Any) -> bool:
     """Whether :func:`build` would find the run of ``config`` finished."""
-    return (runs_dir() / key_of(config) / RECORD).is_file()
+    key = key_of(config)
+    return (runs_dir() / key / RECORD).is_file() or _published_first(key)
+
+
+def _published_first(key: str) -> bool:
+    return os.environ.get(STORED) == FIRST and (published_dir() / key / RECORD).is_file()
 
 
 def published_dir() -> Path:
@@ -188,10 +196,15 @@ def published_dir() -> Path:
 
 
 def publish(key: str) -> Path:
-    """Copy a finished run to :func:`published_dir`: its record and its tables, without weights and prompts."""
+    """Copy a finished run to :func:`published_dir`: its record and its tables, without weights and prompts.
+
+    One that was taken from there (``CYCLE_STORED=first``) is there already.
+    """
     import pandas as pd
 
     source, target = runs_dir() / key, published_dir() / key
+    if not (source / RECORD).is_file() and (target / RECORD).is_file():
+        return target
     record = _checked(source)
     target.mkdir(parents=True, exist_ok=True)
     kept = [name for name in record["files"] if name.endswith(_KEPT)]

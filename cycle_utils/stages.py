@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -23,15 +24,15 @@ from typing import Any
 
 import pandas as pd
 
-from cycle_utils import tinylm
+from cycle_utils import datafiles, tinylm
 from cycle_utils.benchmarks import load_problems, training_options
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.generation import Sampling, generate, room
 from cycle_utils.models import TINY, load_model, load_tokenizer
 from cycle_utils.mutation import mutants
 from cycle_utils.problems import Problem
-from cycle_utils.prompts import NoRoom, one_time_prompt, refine_prompt, refine_target, shown_code, trim
-from cycle_utils.runs import ATTEMPTS, Run, build, later
+from cycle_utils.prompts import NoRoom, defines, one_time_prompt, refine_prompt, refine_target, shown_code, trim
+from cycle_utils.runs import ATTEMPTS, Run, build, is_built, later
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train
 
@@ -182,8 +183,11 @@ def _pretrain_phase(
     return train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
 
 
-def fine_tune(config: FineTune, progress: bool = True) -> Run:
-    """Stage 1(a). Description in, canonical solution out, loss on the solution only."""
+def fine_tune(config: FineTune, progress: bool = True, whole: bool = False) -> Run:
+    """Stage 1(a). Description in, canonical solution out, loss on the solution only.
+
+    ``whole`` asks for the weights, where a published run without them would do (see :func:`runs.build`).
+    """
 
     def make(folder: Path) -> dict[str, Any]:
         model, tokenizer = load_model(config.model), load_tokenizer(config.model)
@@ -195,7 +199,7 @@ def fine_tune(config: FineTune, progress: bool = True) -> Run:
         _save(model, tokenizer, folder)
         return {"losses": losses, "examples": len(examples), "tokens": _tokens(examples, settings)}
 
-    return build(config, make, "stage 1a, fine-tuning")
+    return build(config, make, "stage 1a, fine-tuning", whole)
 
 
 def distil(config: Distil, progress: bool = True) -> Run:
@@ -204,13 +208,14 @@ def distil(config: Distil, progress: bool = True) -> Run:
     An example is ``{"task_id", "kind": "plain" | "refine", "code", "feedback", "target"}``: a passing sample
     teaches itself, a failing one the canonical solution that answers it.
     """
-    tuned = fine_tune(config.fine_tune, progress)
+    fine_tune(config.fine_tune, progress)
 
     def make(folder: Path) -> dict[str, Any]:
         problems, seed = training_problems(config.fine_tune), config.fine_tune.seed
         if config.faults == "mutated":
             attempts = mutated_attempts(problems, config.samples, seed, progress)
         else:
+            tuned = fine_tune(config.fine_tune, progress, whole=True)
             attempts = self_refine(
                 load_model(tuned.folder), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
                 samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
@@ -227,16 +232,16 @@ def distil(config: Distil, progress: bool = True) -> Run:
     return build(config, make, f"stage 1b, distilling {config.faults} mistakes")
 
 
-def refine_train(config: RefineTrain, progress: bool = True) -> Run:
-    """Stage 2. Trains the fine-tuned LM to refine, with PGM and the mixture.
+def refine_train(config: RefineTrain, progress: bool = True, whole: bool = False) -> Run:
+    """Stage 2. Trains the fine-tuned LM to refine, with PGM and the mixture; ``whole`` as in :func:`fine_tune`.
 
     Raises:
         ValueError: refinement data are wanted and the model made no mistakes.
     """
     data = distil(config.distil, progress)
-    tuned = fine_tune(config.distil.fine_tune, progress)
 
     def make(folder: Path) -> dict[str, Any]:
+        tuned = fine_tune(config.distil.fine_tune, progress, whole=True)
         model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
         problems = {p.task_id: p for p in training_problems(config.distil.fine_tune)}
         settings = replace(config.train, seed=config.distil.fine_tune.seed)
@@ -250,7 +255,20 @@ def refine_train(config: RefineTrain, progress: bool = True) -> Run:
         kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
         return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings)}
 
-    return build(config, make, "stage 2, refine training")
+    return build(config, make, "stage 2, refine training", whole)
+
+
+def on_model(place: Callable[[str], Any], stage: Callable[..., Run], config: Any, progress: bool = True) -> Any:
+    """``place(folder)`` for the model folder of a training: what a loop, say, of that model is.
+
+    The folder is that of a published run if the run of ``place(folder)`` is published too, so that nothing needs the
+    weights; else of one that has them.
+
+    Args:
+        stage: :func:`fine_tune` or :func:`refine_train`, and ``config`` what it is given.
+    """
+    wanted = place(str(stage(config, progress).folder))
+    return wanted if is_built(wanted) else place(str(stage(config, progress, whole=True).folder))
 
 
 def loop(config: Loop, progress: bool = True) -> Run:
@@ -449,6 +467,35 @@ def _row(problem: Problem, sample: int, round_: int, prompt, completion, verdict
         "feedback": feedback,
         "behaviour": hashlib.sha256(outcomes.encode()).hexdigest()[:12],
     }
+
+
+def judged_programs(path: str | Path, problems: Sequence[Problem], progress: bool = True) -> pd.DataFrame:
+    """One-time attempts read from a file and judged: what :func:`self_refine` returns for ``rounds=0``.
+
+    Args:
+        path: JSON lines (may be gzipped) with ``task_id`` and ``completion``, several a problem, as upstream's
+            HumanEval harness takes them.
+
+    Raises:
+        ValueError: a broken line, one without these fields, or one of no problem given; the message says which.
+        FileNotFoundError: no such file.
+    """
+    if not Path(path).expanduser().is_file():
+        raise FileNotFoundError(f"there is no file of programs {path}; give JSON lines with task_id and completion")
+    by_id, seen = {p.task_id: p for p in problems}, Counter()
+    tried: list[tuple[Problem, int, str]] = []
+    for where, row in datafiles.rows(Path(path).expanduser(), ("task_id", "completion")):
+        if row["task_id"] not in by_id:
+            raise ValueError(f"{where} answers {row['task_id']}, which is none of the {len(by_id)} problems")
+        problem, text = by_id[row["task_id"]], row["completion"]
+        # A body continues the prompt, which has lost its last newline here.
+        body = problem.entry_point and not defines(text, problem.entry_point) and not text.startswith("\n")
+        tried.append((problem, seen[problem.task_id], f"\n{text}" if body else text))
+        seen[problem.task_id] += 1
+    verdicts = _judge([p for p, _, _ in tried], [text for _, _, text in tried], "all", None, progress)
+    return pd.DataFrame(
+        [_row(p, n, 0, one_time_prompt(p).text, text, *found) for (p, n, text), found in zip(tried, verdicts)]
+    )
 
 
 def mutated_attempts(problems: Sequence[Problem], samples: int, seed: int, progress: bool = True) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from cycle_utils.stages import (
     attempts_of,
     fine_tune,
     loop,
+    on_model,
     refine_train,
 )
 from cycle_utils.tinyprograms import AMBIGUITY
@@ -86,15 +88,19 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def contender(name: str, config: RefineTrain, where: Loop, progress: bool = True) -> Loop:
-    """``where`` for one of :data:`CONTENDERS`, its model trained first if it is not there yet.
+    """``where`` for one of :data:`CONTENDERS`, its model trained first if it is not there yet, or for a guest.
 
-    The pre-trained LM never saw the template, so it is prompted in the plain style, as in the artifact.
+    The pre-trained LM never saw the template, so it is prompted in the plain style, as in the artifact. A guest is any
+    other model, named as :func:`models.load_model` knows it; it is asked in the style of ``where``.
     """
     tune = config.distil.fine_tune
+    if name not in CONTENDERS:
+        return replace(where, model=name, seed=tune.seed)
     if name == PRETRAINED:
         return replace(where, model=tune.model, style="plain", seed=tune.seed)
-    stage = fine_tune(tune, progress) if name == TUNED else refine_train(config, progress)
-    return replace(where, model=str(stage.folder), style="cycle", seed=tune.seed)
+    stage, wanted = (fine_tune, tune) if name == TUNED else (refine_train, config)
+    loop_of = partial(replace, where, style="cycle", seed=tune.seed)
+    return on_model(lambda folder: loop_of(model=folder), stage, wanted, progress)
 
 
 def run_loops(

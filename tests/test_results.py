@@ -2,11 +2,12 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import nbformat
 import pytest
 
-from cycle_utils import paths, published, runs, stages
+from cycle_utils import paths, published, runs, stages, study
 
 HERE = paths.ROOT / "results"
 
@@ -79,7 +80,7 @@ def test_files_and_parameters_are_watched(copied, monkeypatch):
 def test_published_runs_stand_in_for_built_ones(random_lm, monkeypatch):
     config = stages.Loop(model=random_lm, limit=3, rounds=1)
     built = stages.loop(config, progress=False)
-    monkeypatch.setenv(runs.STORED, "1")
+    monkeypatch.setenv(runs.STORED, runs.ONLY)
     with pytest.raises(runs.MissingRun, match="is not among the published ones"):
         stages.loop(config, progress=False)
     runs.publish(built.key)
@@ -93,10 +94,27 @@ def test_a_published_model_counts_by_the_weights_that_it_had(random_lm, monkeypa
     tuned = stages.fine_tune(tune, progress=False)
     wanted = runs.key_of(stages.Loop(model=str(tuned.folder)))
     runs.publish(tuned.key)
-    monkeypatch.setenv(runs.STORED, "1")
+    monkeypatch.setenv(runs.STORED, runs.ONLY)
     stored = stages.fine_tune(tune, progress=False)
     assert not list(stored.folder.glob("*.safetensors"))
     assert runs.key_of(stages.Loop(model=str(stored.folder))) == wanted
+
+
+def test_published_runs_are_reused_and_their_weights_made_again_only_when_needed(random_lm, monkeypatch, home):
+    config = study.recipe(model=random_lm, problems=12, finetune_steps=2, samples=1, steps=2)
+    where, ledger = stages.Loop(limit=4, rounds=1), home / "ledger"
+    monkeypatch.setenv(runs.LEDGER, str(ledger))
+    tried = study.run_loops(config, where, (study.CYCLE,), progress=False)[study.CYCLE]
+    for key in set(ledger.read_text().split()):
+        runs.publish(key)
+    shutil.rmtree(home / "runs")
+    monkeypatch.setenv(runs.STORED, runs.FIRST)
+    again = study.run_loops(config, where, (study.CYCLE,), progress=False)[study.CYCLE]
+    assert again["code"].equals(tried["code"]) and not (home / "runs").exists()
+    more = study.run_loops(config, replace(where, limit=5), (study.CYCLE,), progress=False)[study.CYCLE]
+    assert more["task_id"].nunique() == 5
+    stages_built = {path.parent.name.split("-")[0] for path in (home / "runs").glob(f"*/{runs.RECORD}")}
+    assert stages_built == {"finetune", "refinetrain", "loop"}
 
 
 def test_a_changed_method_is_told_from_a_reworded_one(home, monkeypatch):
@@ -120,5 +138,5 @@ def test_tables_come_from_the_stored_generations_byte_by_byte(name, copied, monk
     assert tables
     for file in tables:
         (copied / file).unlink()
-    published.publish(name, stamp["parameters"], stored=True)
+    published.publish(name, stamp["parameters"], stored=runs.ONLY)
     assert {file: (copied / file).read_bytes() for file in tables} == tables
