@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -120,11 +121,18 @@ def test_a_chat_template_writes_the_prompt_and_its_special_tokens_alone(chatty, 
 
 def test_a_long_program_is_cut_to_the_context_of_a_chat_model(chatty):
     tokenizer = load_tokenizer(chatty)
-    lm = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=800))
     last = {"code": "\n".join(f"line_{i} = {i}" for i in range(200)), "feedback": "the feedback"}
-    prompt = stages._next_prompt(lm, tokenizer, ADD, last, "chat", stages.FIELDS, SHORT)
-    assert 700 < len(tokenizer(prompt.text, add_special_tokens=False)["input_ids"]) <= 800 - SHORT.max_new_tokens
-    assert "line_0 " in prompt.text and "line_199 " in prompt.text and "line_100 " not in prompt.text
+
+    def asked(context: int) -> tuple[str, int]:
+        lm = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=context))
+        text = stages._next_prompt(lm, tokenizer, ADD, last, "chat", stages.FIELDS, SHORT).text
+        return text, len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    whole, tokens = asked(10**6)
+    assert last["code"] in whole and asked(tokens + SHORT.max_new_tokens) == (whole, tokens)
+    text, tokens = asked(800)
+    assert 700 < tokens <= 800 - SHORT.max_new_tokens and "the feedback" in text
+    assert "line_0 " in text and "line_199 " in text and "line_100 " not in text
 
 
 def test_a_turn_may_end_by_the_generation_config_alone(chatty):
@@ -415,6 +423,7 @@ def test_what_is_under_way_when_a_request_fails_is_kept(server, tmp_path):
             return []  # fails while the second is under way
         if number(body) == 1:
             arrived.set()
+            time.sleep(0.3)
         return [str(number(body))]
 
     server.answer = answer
