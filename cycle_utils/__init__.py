@@ -1,8 +1,9 @@
 """CYCLE as a runnable study: code LMs that learn to refine their programs instead of copying them.
 
 The notebooks tell the story; this package does the work. Its modules in the order in which the data flow:
-``problems``, ``tinyprograms``, ``datafiles``, ``benchmarks``, ``execution``, ``prompts``, ``models``, ``generation``,
-``training``, ``stages``, ``metrics``, ``stats``, ``figures``; and ``paths`` and ``runs`` below them all.
+``problems``, ``tinyprograms``, ``datafiles``, ``benchmarks``, ``execution``, ``prompts``, ``served``, ``models``,
+``generation``, ``training``, ``stages``, ``metrics``, ``stats``, ``figures``; and ``paths`` and ``runs`` below
+them all.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,11 +1,13 @@
-"""Loading a causal LM and its tokenizer: the shipped tiny LM, a folder, or a Hugging Face Hub ID."""
+"""Loading a causal LM and its tokenizer: the shipped tiny LM, a folder, a Hub ID, or a model that runs elsewhere."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cycle_utils.paths import ASSETS
+from cycle_utils.served import API, ServedLM, VllmLM, split_name
 
 TINY = "tiny"  # the shipped LM
 SIZED = "tiny-"  # begins the names of the shipped LMs of other sizes, such as ``tiny-0.2M``
@@ -13,11 +15,14 @@ _PROBE = "def f(x):\n    if x:\n\treturn  [1, 2.5]\n\n  # two spaces\n    return
 
 
 def locate(model: str | Path) -> str:
-    """The folder or Hub ID that a model's name stands for.
+    """The folder or Hub ID that a model's name stands for; a served model's name as it is.
 
     Raises:
         FileNotFoundError: a path that is not there, or a folder without ``config.json``.
     """
+    prefix, rest = split_name(model)
+    if prefix:
+        return str(model) if prefix == API else locate(rest)
     if str(model) == TINY:
         model = shipped()
     elif str(model).startswith(SIZED):
@@ -57,12 +62,14 @@ def count_parameters(model: str | Path) -> int:
 
 
 def load_tokenizer(model: str | Path):
-    """The tokenizer, padding on the left, with a pad token, checked on indented code.
+    """The tokenizer, padding on the left, with a pad token, checked on indented code; none of a served model.
 
     Raises:
         ValueError: the tokenizer changes code in a round trip.
         FileNotFoundError, OSError: as :func:`locate`; unknown to the Hub, or the Hub out of reach.
     """
+    if split_name(model)[0] == API:
+        return None
     from transformers import AutoTokenizer
 
     tokenizer = _from(AutoTokenizer, base_of(model))
@@ -81,11 +88,15 @@ def load_model(model: str | Path):
     """The LM in float32 on the best device at hand, ready for inference; a folder of adapters is merged into its base.
 
     float32 is asked for explicitly: transformers 5 would otherwise keep the checkpoint's own type, and
-    training CodeGen in its float16 diverges.
+    training CodeGen in its float16 diverges. A model that runs elsewhere is only made ready to be asked.
 
     Raises:
         ValueError: adapters made for another base.
+        ImportError, ServerError: see :mod:`cycle_utils.served`.
     """
+    prefix, rest = split_name(model)
+    if prefix:
+        return ServedLM(rest) if prefix == API else VllmLM(locate(rest))
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -152,7 +163,24 @@ def decode(tokenizer, ids) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
-def context_length(model) -> int:
-    """The most tokens, prompt and completion together, that the model was built for."""
+def render_chat(tokenizer, messages: Sequence[Mapping[str, str]]) -> str:
+    """A conversation as the model's chat template writes it, up to where its answer begins.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(
+            "the tokenizer has no chat template, so the style 'chat' cannot be used with this model: take its "
+            "instruction-tuned version, set tokenizer.chat_template, or use the style 'plain' ('cycle' for a model "
+            "that was trained to refine)"
+        )
+    return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+
+
+def context_length(model) -> int | None:
+    """The most tokens, prompt and completion together, that the model was built for; none if it is not known."""
+    if isinstance(model, ServedLM | VllmLM):
+        return model.context
     config = model.config
     return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048

@@ -1,5 +1,8 @@
 """Prompts: the one-time prompt, the refine template with the span of each field, and completion trimming.
 
+The styles ``cycle`` and ``plain`` are text that a model continues; ``chat`` is a conversation with an
+instruction-tuned model, whose answer holds the program in a fenced block.
+
 No prompt ends in white space and every completion begins with its own newline. Byte-level BPE merges a
 newline with the indentation after it, so a prompt that ended in a newline would be tokenized differently
 alone (in generation) and in front of its completion (in training), and the model would see a token sequence
@@ -10,12 +13,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cycle_utils.problems import Problem
 
-STYLES = ("cycle", "plain")
+STYLES = ("cycle", "plain", "chat")
+Message = Mapping[str, str]  # ``role``, which is user or assistant, and ``content``
 # The template's headers, as the artifact has them (REFERENCE.md, stage 2).
 BAD, FAILURE, GOOD = "### Bad Solution:", "### Execution Failure:", "### Good solution:"
 CUT = "..."  # stands for the middle of a faulty program that does not fit
@@ -30,15 +35,32 @@ class Prompt:
     """A prompt and the half-open character span of each of its fields.
 
     ``spans`` of a one-time prompt: ``description``; of a refine prompt also ``template`` (from the template's
-    first character to the prompt's end), ``past_generation`` (the faulty code) and ``feedback``.
+    first character to the prompt's end), ``past_generation`` (the faulty code) and ``feedback``. A prompt in the
+    style ``chat`` has no spans, but ``messages``, of which ``text`` is the rendering.
     """
 
     text: str
     spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    messages: Sequence[Message] = ()
 
 
-def one_time_prompt(problem: Problem) -> Prompt:
-    """What a model is asked first: the problem's own prompt without white space at its end."""
+def transcript(messages: Sequence[Message]) -> str:
+    """A conversation as text for people; a model's own tokenizer renders it otherwise."""
+    return "\n\n".join(f"{message['role']}:\n{message['content']}" for message in messages)
+
+
+Render = Callable[[Sequence[Message]], str]
+
+
+def one_time_prompt(problem: Problem, style: str = "cycle", render: Render = transcript) -> Prompt:
+    """What a model is asked first: the problem's own prompt without white space at its end, or a message with it.
+
+    Args:
+        style: one of :data:`STYLES`; ``cycle`` and ``plain`` ask alike.
+        render: how a conversation becomes text (``chat`` only).
+    """
+    if style == "chat":
+        return _conversation([_task(problem)], render)
     text = problem.prompt.rstrip()
     return Prompt(text, {"description": (0, len(text))})
 
@@ -50,7 +72,7 @@ def commented(text: str) -> str:
 
 def refine_prompt(
     problem: Problem, code: str, feedback: str, style: str = "cycle",
-    count: Callable[[str], int] | None = None, limit: int | None = None,
+    count: Callable[[str], int] | None = None, limit: int | None = None, render: Render = transcript,
 ) -> Prompt:  # fmt: skip
     """Description, faulty program and feedback, asking for a better program.
 
@@ -58,9 +80,11 @@ def refine_prompt(
         code: the faulty program as :func:`shown_code` gives it; empty to leave the field blank (ablation).
         feedback: of one failing test; empty to leave the field blank (ablation).
         style: ``cycle``, the commented template; ``plain``, the same fields uncommented inside the
-            docstring, for models that were never trained on the template [artifact].
+            docstring, for models that were never trained on the template [artifact]; ``chat``, a conversation in
+            which the model is told that its answer fails.
         count, limit: a token counter and the most tokens the prompt may have. The middle of the faulty
             program is cut until it fits: the description and the feedback are needed whole.
+        render: how a conversation becomes text (``chat`` only).
 
     Raises:
         ValueError: unknown style.
@@ -68,7 +92,7 @@ def refine_prompt(
     """
     if style not in STYLES:
         raise ValueError(f"unknown prompt style {style!r}; choose one of {', '.join(STYLES)}")
-    assemble = _template if style == "cycle" else _plain
+    assemble = {"cycle": _template, "plain": _plain, "chat": partial(_chat, render=render)}[style]
     prompt = assemble(problem, code, feedback)
     if count is None or limit is None:
         return prompt
@@ -132,6 +156,35 @@ def _plain(problem: Problem, code: str, feedback: str) -> Prompt:
     return Prompt(whole, {"description": (0, len(body)), "template": (start, len(whole)), **spans})
 
 
+def _chat(problem: Problem, code: str, feedback: str, render: Render) -> Prompt:
+    reason = f":\n\n{feedback}" if feedback else "."
+    return _conversation(
+        [_task(problem), _fenced(code), f"This program fails a test{reason}\n\nCorrect the program. {_ANSWER}"], render
+    )
+
+
+_ANSWER = "Answer with the whole program in one fenced ```python block."
+
+
+def _task(problem: Problem) -> str:
+    """What the user asks first."""
+    text = problem.prompt.strip()
+    if signature(problem):
+        return f"Complete this Python function. {_ANSWER}\n\n{_fenced(text)}"
+    what = f"function named {problem.entry_point}" if problem.entry_point else "program that reads standard input"
+    return f"Solve this problem by a Python {what}. {_ANSWER}\n\n{text}"
+
+
+def _fenced(code: str) -> str:
+    return f"```python\n{code}\n```"
+
+
+def _conversation(turns: Sequence[str], render: Render) -> Prompt:
+    """A prompt of turns, the user's first and then by turns the assistant's and the user's."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
+    return Prompt(render(messages), messages=messages)
+
+
 def signature(problem: Problem) -> str:
     """The lines from the entry point's ``def`` to its colon, as the prompt has them; empty if it has none."""
     try:
@@ -187,3 +240,22 @@ def trim(completion: str, entry_point: str | None) -> str:
                 break
         kept.append(line)
     return "\n".join(kept).rstrip()
+
+
+# A fenced block, or the rest of an answer that was cut off within one.
+_BLOCK = re.compile(r"^[ \t]*```[^`\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def answered(answer: str, entry_point: str | None) -> str:
+    """The program in a chat model's answer, as a completion.
+
+    It is the first fenced block that defines the entry point, else the first block, else the whole answer. What such a
+    model thinks aloud, up to ``</think>``, is no part of its answer. Other than in a continued prompt, a block that
+    begins at the left margin is kept whole even if it does not define the entry point: it may hold ``class Solution``.
+    """
+    answer = answer.rsplit("</think>", 1)[-1]
+    blocks = _BLOCK.findall(answer)
+    if not blocks:
+        return trim(answer, entry_point)
+    program = "\n" + next((block for block in blocks if defines(block, entry_point)), blocks[0]).rstrip()
+    return trim(program, entry_point) if defines(program, entry_point) or program[1:2].isspace() else program

@@ -40,8 +40,8 @@ ABLATIONS = ("05_pgm_ablation", "06_mixing_ablation", "07_benchmarks", "08_input
 READMES = (ROOT / "README.md", ROOT / "results" / "README.md", PACKAGE / "execution" / "README.md")
 STAMPS, SENTINEL = "stamps.json", "sentinel.json"
 MAKES_RUNS = (
-    "stages", "training", "prompts", "generation", "models", "problems", "benchmarks", "datafiles", "tinyprograms",
-    "tinylm", "mutation", "attention", "execution",
+    "stages", "training", "prompts", "generation", "models", "served", "problems", "benchmarks", "datafiles",
+    "tinyprograms", "tinylm", "mutation", "attention", "execution",
 )  # fmt: skip
 NEEDS_WEIGHTS = ("03_refine_train",)  # its executed copy also shows what only the models themselves can
 BY_HAND = ("09_explore", "10_tiny_lm")  # executed for their own sake: no table of the study comes from them

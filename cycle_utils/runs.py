@@ -30,6 +30,7 @@ from filelock import FileLock
 
 from cycle_utils.models import base_of, locate
 from cycle_utils.paths import PACKAGE, ROOT, results_dir, runs_dir
+from cycle_utils.served import split_name
 
 METHOD = 1  # raise it when what the stages make changes (published.check_method tells): older runs are not reused then
 RECORD = "run.json"
@@ -77,7 +78,8 @@ def config_dict(config: Any) -> dict[str, Any]:
 def key_of(config: Any) -> str:
     """Name of a config's folder: its stage and a digest of everything that it sets.
 
-    A model folder counts by its weights, not by its path: other weights in the same place are another run.
+    A model folder counts by its weights, not by its path: other weights in the same place are another run. The
+    name of a model that runs elsewhere counts as it is, a folder in it by its weights.
     A field declared with :func:`later` counts only where it is set: an option that came after runs were made
     leaves the names of those runs as they were.
     """
@@ -107,8 +109,9 @@ def _by_weights(config: dict[str, Any]) -> dict[str, Any]:
             return _by_weights(value)
         if name != "model":
             return value
-        folder = Path(value) if _is_stored(Path(value)) else Path(locate(value))
-        return weights_digest(folder) if folder.is_dir() else value
+        prefix, place = split_name(value)
+        folder = Path(place) if _is_stored(Path(place)) else Path(locate(value))
+        return prefix + weights_digest(folder) if folder.is_dir() else value
 
     return {name: counted(name, value) for name, value in config.items()}
 

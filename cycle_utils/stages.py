@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,23 @@ from cycle_utils import datafiles, tinylm
 from cycle_utils.benchmarks import load_problems, training_options
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.generation import Sampling, generate, room
-from cycle_utils.models import TINY, load_model, load_tokenizer
+from cycle_utils.models import TINY, load_model, load_tokenizer, render_chat
 from cycle_utils.mutation import mutants
 from cycle_utils.problems import Problem
-from cycle_utils.prompts import NoRoom, defines, one_time_prompt, refine_prompt, refine_target, shown_code, trim
+from cycle_utils.prompts import (
+    NoRoom,
+    Prompt,
+    answered,
+    defines,
+    one_time_prompt,
+    refine_prompt,
+    refine_target,
+    shown_code,
+    transcript,
+    trim,
+)
 from cycle_utils.runs import ATTEMPTS, Run, build, is_built, later
+from cycle_utils.served import split_name
 from cycle_utils.tinyprograms import AMBIGUITY
 from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train
 
@@ -74,6 +87,13 @@ class FineTune:
     ambiguity: float = AMBIGUITY
     seed: int = 0
     train: TrainSettings = TrainSettings(steps=350, learning_rate=5e-4)
+
+    def __post_init__(self) -> None:
+        if split_name(self.model)[0]:
+            raise ValueError(
+                f"{self.model} runs elsewhere and cannot be trained here: give a model folder or a Hub ID, or run only "
+                "the loop on it"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,8 +141,9 @@ class Loop:
     """Stage 3: generate, execute, refine; and independent samples when ``rounds`` is 0.
 
     Attributes:
-        model: a folder, a Hub ID or ``tiny``.
-        style: of the refine prompt, ``cycle`` or ``plain`` (for models that never saw the template).
+        model: a folder, a Hub ID or ``tiny``; ``openai:NAME`` or ``vllm:PLACE``, see :mod:`cycle_utils.served`.
+        style: of prompts, ``cycle``, ``plain`` (for models that never saw the template) or ``chat`` (for
+            instruction-tuned models, and the only one for ``openai:NAME``).
         temperatures: of the first try and of refinement.
         fields: what refine prompts hold; leave one out to see what it was worth.
         feedback_tests: ``all``, as the paper: feedback comes from the tests that score; ``public``: feedback
@@ -272,19 +293,22 @@ def on_model(place: Callable[[str], Any], stage: Callable[..., Run], config: Any
 
 
 def loop(config: Loop, progress: bool = True) -> Run:
-    """Stage 3 on a benchmark. Leaves ``attempts.parquet``; read it with :func:`attempts_of`."""
+    """Stage 3 on a benchmark. Leaves ``attempts.parquet``; read it with :func:`attempts_of`.
+
+    Its notes say what it cost: ``prompt_tokens`` and ``completion_tokens``, as far as they are known.
+    """
 
     def make(folder: Path) -> dict[str, Any]:
-        problems = loop_problems(config)
+        problems, usage = loop_problems(config), Counter()
         attempts = self_refine(
             load_model(config.model), problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
             samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
             stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, progress=progress,
-            folder=_checkpoints(folder),
+            folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
-        return {"problems": len(problems), "attempts": len(attempts)}
+        return {"problems": len(problems), "attempts": len(attempts), **usage}
 
     what = f"{config.rounds} rounds" if config.rounds else f"{config.samples} independent samples"
     return build(config, make, f"stage 3, {what} of {Path(config.model).name} on {config.benchmark}")
@@ -303,7 +327,7 @@ def self_refine(
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
     stop_when_flat: bool = False, shuffled: bool = False, progress: bool = True,
-    on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None,
+    on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None, usage: Counter | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
 
@@ -315,6 +339,7 @@ def self_refine(
         on_round: is given the attempts of each round when it ends.
         folder: where finished rounds and the generations of the current one are kept while the loop runs: a loop that
             was cut off and is called again with the same arguments goes on from there, and ends as if it had not been.
+        usage: is increased by what the loop cost in tokens, see :func:`~cycle_utils.generation.generate`.
 
     Returns:
         one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
@@ -324,7 +349,9 @@ def self_refine(
         model's context.
 
     Raises:
-        ValueError: an option outside its choices, no problems, or a one-time prompt that does not fit.
+        ValueError: an option outside its choices, no problems, a one-time prompt that does not fit, or a model that
+            cannot be asked in this style.
+        ServerError, ImportError: a model that runs elsewhere and cannot be asked, see :mod:`cycle_utils.served`.
     """
     _check_loop(problems, rounds, samples, fields, feedback_tests)
     if isinstance(model, str | Path):
@@ -337,18 +364,20 @@ def self_refine(
         live, prompts = _with_room(model, tokenizer, live, style, fields, sampling)
         if not live:
             break
-        fresh = _kept(folder, round_)
+        fresh, spent = _kept(folder, round_)
         if fresh is None:
             now = replace(sampling, temperature=temperatures[min(round_, 1)])
             stream = folder / f"round-{round_}.jsonl" if folder else None
-            completions = _complete(model, tokenizer, prompts, live, now, seed * 1000 + round_, progress, stream)
+            completions = _complete(model, tokenizer, prompts, live, now, seed * 1000 + round_, progress, stream, spent)
             verdicts = _judge([p for p, _, _ in live], completions, feedback_tests, judge, progress)
             fresh = [
-                _row(p, s, round_, prompt, completion, *verdict)
+                _row(p, s, round_, prompt.text, completion, *verdict)
                 for (p, s, _), prompt, completion, verdict in zip(live, prompts, completions, verdicts)
             ]
-            _keep(folder, round_, fresh)
+            _keep(folder, round_, fresh, spent)
         rows += fresh
+        if usage is not None:
+            usage.update(spent)
         if on_round:
             on_round(fresh)
         mended = any(row["passed"] for row in fresh)
@@ -371,15 +400,20 @@ def _check_loop(problems, rounds: int, samples: int, fields: Sequence[str], feed
         raise ValueError(f"unknown feedback_tests {feedback_tests!r}; choose one of {', '.join(FEEDBACK_TESTS)}")
 
 
-def _next_prompt(model, tokenizer, problem: Problem, last: dict | None, style: str, fields, sampling: Sampling) -> str:
+def _next_prompt(
+    model, tokenizer, problem: Problem, last: dict | None, style: str, fields, sampling: Sampling
+) -> Prompt:
+    render = partial(render_chat, tokenizer) if tokenizer else transcript
     if last is None:
-        return one_time_prompt(problem).text
+        return one_time_prompt(problem, style, render)
     code = last["code"] if "code" in fields else ""
     feedback = last["feedback"] if "feedback" in fields else ""
     limit = None if sampling.truncation == "left" else room(model, sampling)
+    chat = style == "chat"
     return refine_prompt(
-        problem, code, feedback, style, count=lambda text: len(tokenizer(text)["input_ids"]), limit=limit
-    ).text
+        problem, code, feedback, style, limit=limit, render=render,
+        count=lambda text: len(tokenizer(text, add_special_tokens=not chat)["input_ids"]),
+    )  # fmt: skip
 
 
 def _feedback_exchanged(live: Sequence[tuple], rng: random.Random) -> list[tuple]:
@@ -406,30 +440,38 @@ def _with_room(model, tokenizer, live: Sequence[tuple], style: str, fields, samp
     return kept, prompts
 
 
-def _keep(folder: Path | None, round_: int, rows: Sequence[dict]) -> None:
+def _keep(folder: Path | None, round_: int, rows: Sequence[dict], usage: Counter) -> None:
     if folder:
-        pd.DataFrame(rows).to_parquet(folder / "round.part")
+        table = pd.DataFrame(rows)
+        table.attrs["usage"] = usage
+        table.to_parquet(folder / "round.part")
         os.replace(folder / "round.part", folder / f"round-{round_}.parquet")
         (folder / f"round-{round_}.jsonl").unlink()
 
 
-def _kept(folder: Path | None, round_: int) -> list[dict] | None:
-    """The attempts of a round that an interrupted loop had finished."""
+def _kept(folder: Path | None, round_: int) -> tuple[list[dict] | None, Counter]:
+    """The attempts of a round that an interrupted loop had finished, and what they cost."""
     path = folder / f"round-{round_}.parquet" if folder else None
-    return pd.read_parquet(path).to_dict("records") if path and path.is_file() else None
+    if path is None or not path.is_file():
+        return None, Counter()
+    table = pd.read_parquet(path)
+    return table.to_dict("records"), Counter(table.attrs.get("usage", {}))
 
 
 def _complete(
-    model, tokenizer, prompts, live, sampling: Sampling, seed: int, progress: bool, stream: Path | None
-) -> list[str]:
+    model, tokenizer, prompts: Sequence[Prompt], live, sampling: Sampling, seed: int, progress: bool,
+    stream: Path | None, usage: Counter,
+) -> list[str]:  # fmt: skip
     def finished(i: int, text: str) -> bool:
         """Whether whole lines behind the program have been written."""
         lines = text[: text.rfind("\n") + 1].rstrip()
         return len(trim(lines, live[i][0].entry_point)) < len(lines)
 
-    stop = finished if sampling.stop_early else None
-    texts = generate(model, tokenizer, prompts, sampling, 1, seed, progress, stop, stream)
-    return [trim(text[0], problem.entry_point) for text, (problem, _, _) in zip(texts, live)]
+    chat = bool(prompts[0].messages)
+    stop = finished if sampling.stop_early and not chat else None
+    texts = generate(model, tokenizer, prompts, sampling, 1, seed, progress, stop, stream, usage)
+    program = answered if chat else trim
+    return [program(text[0], problem.entry_point) for text, (problem, _, _) in zip(texts, live)]
 
 
 def _judge(problems, completions, feedback_tests: str, judge: Judge | None, progress: bool) -> list[tuple]:

@@ -132,7 +132,7 @@ class Scripted:
         self.rounds, self.prompts = iter(rounds), []
 
     def __call__(self, model, tokenizer, prompts, *options):
-        self.prompts.append(list(prompts))
+        self.prompts.append([prompt.text for prompt in prompts])
         return [[text] for text in next(self.rounds)]
 
 
