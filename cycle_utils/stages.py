@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from cycle_utils import tinylm
+from cycle_utils import processes, tinylm
 from cycle_utils.benchmarks import load_problems, training_options
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.generation import Sampling, generate, room
@@ -33,7 +33,7 @@ from cycle_utils.problems import Problem
 from cycle_utils.prompts import NoRoom, one_time_prompt, refine_prompt, refine_target, shown_code, trim
 from cycle_utils.runs import ATTEMPTS, Run, build, later
 from cycle_utils.tinyprograms import AMBIGUITY
-from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train
+from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train, whole_weights
 
 EXAMPLES = "examples.parquet"
 TARGETS = ("bm25", "random")
@@ -169,7 +169,7 @@ def pretrain(config: Pretrain, progress: bool = True) -> Run:
         tokens = sum(s.steps * s.batch_size * config.block for s in (config.train, config.recurring))
         return {"losses": losses, "parameters": model.num_parameters(), "tokens": tokens}
 
-    return build(config, make, f"pre-training the {config.shape} LM")
+    return build(config, make, f"pre-training the {config.shape} LM", together=True)
 
 
 def _pretrain_phase(
@@ -195,7 +195,7 @@ def fine_tune(config: FineTune, progress: bool = True) -> Run:
         _save(model, tokenizer, folder)
         return {"losses": losses, "examples": len(examples), "tokens": _tokens(examples, settings)}
 
-    return build(config, make, "stage 1a, fine-tuning")
+    return build(config, make, "stage 1a, fine-tuning", together=True)
 
 
 def distil(config: Distil, progress: bool = True) -> Run:
@@ -250,7 +250,7 @@ def refine_train(config: RefineTrain, progress: bool = True) -> Run:
         kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
         return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings)}
 
-    return build(config, make, "stage 2, refine training")
+    return build(config, make, "stage 2, refine training", together=True)
 
 
 def loop(config: Loop, progress: bool = True) -> Run:
@@ -584,5 +584,8 @@ def _tokens(examples: Sequence[dict], settings: TrainSettings) -> int:
 
 
 def _save(model, tokenizer, folder: Path) -> None:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    """Of several processes, which all call this, the main one writes."""
+    weights = whole_weights(model)
+    if processes.is_main():
+        model.save_pretrained(folder, state_dict=weights)
+        tokenizer.save_pretrained(folder)
