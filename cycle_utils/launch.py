@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cycle_utils import processes, stages, study
 from cycle_utils.runs import Run
 
@@ -51,8 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> list[Run]:
         ValueError: as :func:`configs`.
         FileNotFoundError: no such recipe.
     """
-    import yaml
-
     parser = argparse.ArgumentParser(prog="cycle_utils.launch", description=__doc__.split("\n")[0])
     parser.add_argument("recipe", type=Path, help="a file of papermill parameters for 07_benchmarks")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")

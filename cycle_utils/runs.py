@@ -137,7 +137,7 @@ def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str, to
     Args:
         make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
         title: what is said to be built or reused.
-        together: ``make`` is called in all processes, as a training must be; otherwise the others wait for the main one.
+        together: ``make`` is called in all processes, as a training must be; otherwise the others only wait.
 
     Raises:
         DamagedRun: a finished run lost a file or a file changed.
@@ -199,6 +199,20 @@ def _followed(folder: Path, make: Callable[[Path], Mapping[str, Any]] | None) ->
         make(folder)
     processes.told(None)
     return Run(folder, folder.name, _checked(folder), finished)
+
+
+def read_run(folder: Path) -> Run:
+    """The finished run in a folder.
+
+    Raises:
+        ValueError: there is none.
+        DamagedRun: it lost a file or a file changed.
+    """
+    folder = Path(folder)
+    if not (folder / RECORD).is_file():
+        raise ValueError(f"{folder} is no finished run: it has no {RECORD}, which a run gets when it is finished")
+    record = _checked(folder)
+    return Run(folder, record["key"], record, True)
 
 
 def is_built(config: Any) -> bool:

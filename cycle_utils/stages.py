@@ -165,7 +165,7 @@ def pretrain(config: Pretrain, progress: bool = True) -> Run:
             phase: _pretrain_phase(model, tokenizer, config, phase, settings, folder / "checkpoints" / phase, progress)
             for phase, settings in (("code", config.train), ("recurring", config.recurring))
         }
-        _save(model, tokenizer, folder)
+        _save(model, tokenizer, folder, config.recurring)
         tokens = sum(s.steps * s.batch_size * config.block for s in (config.train, config.recurring))
         return {"losses": losses, "parameters": model.num_parameters(), "tokens": tokens}
 
@@ -192,7 +192,7 @@ def fine_tune(config: FineTune, progress: bool = True) -> Run:
         examples = [_plain_example(tokenizer, p, rng.choice(p.canonical_solutions)) for p in problems]
         settings = replace(config.train, seed=config.seed)
         losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
-        _save(model, tokenizer, folder)
+        _save(model, tokenizer, folder, settings)
         return {"losses": losses, "examples": len(examples), "tokens": _tokens(examples, settings)}
 
     return build(config, make, "stage 1a, fine-tuning", together=True)
@@ -246,7 +246,7 @@ def refine_train(config: RefineTrain, progress: bool = True) -> Run:
         ]
         collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
         losses = train(model, examples, collator, settings, folder, progress)
-        _save(model, tokenizer, folder)
+        _save(model, tokenizer, folder, settings)
         kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
         return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings)}
 
@@ -583,9 +583,10 @@ def _tokens(examples: Sequence[dict], settings: TrainSettings) -> int:
     return round(seen * sum(len(e["input_ids"]) for e in examples) / len(examples))
 
 
-def _save(model, tokenizer, folder: Path) -> None:
-    """Of several processes, which all call this, the main one writes."""
+def _save(model, tokenizer, folder: Path, settings: TrainSettings) -> None:
+    """A run's model, or its tokenizer beside adapters that it already holds; the main process writes, all call it."""
     weights = whole_weights(model)
     if processes.is_main():
-        model.save_pretrained(folder, state_dict=weights)
+        if settings.merged or not settings.lora:
+            model.save_pretrained(folder, state_dict=weights)
         tokenizer.save_pretrained(folder)

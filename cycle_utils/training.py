@@ -42,8 +42,9 @@ class TrainSettings:
     share them (:func:`per_process`); one process holds ``batch_size`` of them in memory.
     ``compiled`` trains through torch.compile in bfloat16: half as fast again on a CPU where all batches have
     one shape; it needs a C++ compiler. ``lora`` trains low-rank adapters of every linear layer (rank
-    ``lora_rank``, scaled by 2) instead of all weights. ``gradient_checkpointing`` computes activations twice
-    to hold those of one layer only. Betas, weight decay and the cosine are the artifact's [artifact: the
+    ``lora_rank``, scaled by 2) instead of all weights; the run then keeps the whole model or, unless ``merged``,
+    the adapters alone, which name the folder or Hub ID of their base. ``gradient_checkpointing`` computes activations
+    twice to hold those of one layer only. Betas, weight decay and the cosine are the artifact's [artifact: the
     defaults of its training script].
     """
 
@@ -60,6 +61,7 @@ class TrainSettings:
     lora: bool = later(False)
     lora_rank: int = later(16)
     gradient_checkpointing: bool = later(False)
+    merged: bool = later(True)
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,7 @@ class _Order(Sampler):
     accelerate, which deals the batches out in turn, has no need to repeat examples.
     """
 
-    def __init__(
-        self, sampler: Sampler, global_batch: int, collator: PGMCollator, again: torch.Tensor | None
-    ) -> None:
+    def __init__(self, sampler: Sampler, global_batch: int, collator: PGMCollator, again: torch.Tensor | None) -> None:
         self.sampler, self.global_batch, self.collator = sampler, global_batch, collator
         self.again = again  # the state from which the first order was drawn before an interruption
         self.drawn_from: torch.Tensor | None = None
@@ -261,14 +261,16 @@ def train(
 ) -> list[dict[str, float]]:  # fmt: skip
     """Train ``model`` in place; checkpoints go to ``folder/checkpoints`` and a cut-off run goes on from the last.
 
-    Under ``settings.lora`` the adapters are saved in ``folder/adapter`` and then merged into the model. Several
-    processes (:mod:`cycle_utils.processes`) must all call this, with the same arguments.
+    Under ``settings.lora`` the adapters are saved in ``folder/adapter``, or in ``folder`` itself where a run is to keep
+    nothing else, and then merged into the model. Several processes (:mod:`cycle_utils.processes`) must all call this,
+    with the same arguments.
 
     Returns:
         the loss curve: ``step`` and ``loss`` (mean over the target tokens, in nats) for each logged step.
 
     Raises:
-        ValueError: no examples, or a global batch that the processes cannot share (:func:`per_process`).
+        ValueError: no examples, a global batch that the processes cannot share (:func:`per_process`), or what several
+            processes cannot do: adapters under FSDP, and a model that cannot be told how many tokens its loss is over.
     """
     if not len(examples):
         raise ValueError("there is nothing to train on: the set of examples is empty")
@@ -313,6 +315,10 @@ def train(
         data_collator=collator,
         callbacks=[_TellEpoch(collator)],
     )
+    if adapted and trainer.is_fsdp_enabled:
+        raise ValueError("adapters are not trained under FSDP: they are small enough without it; drop lora or FSDP")
+    if processes.count() > 1 and not trainer.model_accepts_loss_kwargs:
+        raise ValueError(f"{type(model).__name__} averages its loss over one process's tokens; train it in one process")
     trainer.remove_callback(PrinterCallback)  # the losses are returned, and drawn by whoever wants to see them
     last = last_checkpoint(checkpoints)
     if last:
@@ -325,7 +331,7 @@ def train(
         model.gradient_checkpointing_disable()
     if adapted:
         if processes.is_main():
-            adapted.save_pretrained(str(Path(folder) / "adapter"))
+            adapted.save_pretrained(str(Path(folder) / "adapter" if settings.merged else folder))
         adapted.merge_and_unload()  # in place: ``model`` has plain layers again
     return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
 
