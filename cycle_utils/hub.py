@@ -52,13 +52,13 @@ def card(run: Run) -> str:
         raise ValueError(
             f"the run {run.key} is a {config['stage']} and holds no model; give one of {', '.join(METHODS)}"
         )
-    environment = record["environment"]
+    environment, notes = record["environment"], record["notes"]
     versions = ", ".join(f"{name} {value}" for name, value in environment.items() if name not in ("commit", "source"))
     facts = [
         f"- **base model:** {_base(config) or 'none'}",
         f"- **data:** {_data(config)}",
-        *(f"- **{name}:** {_count(record['notes'][name])}" for name in ("examples", "tokens") if name in record["notes"]),
-        *_losses(record["notes"]["losses"]),
+        *(f"- **{name}:** {_count(notes[name])}" for name in ("examples", "tokens") if name in notes),
+        *_losses(notes["losses"]),
         f"- **training took:** {record['seconds']} s",
         f"- **run:** `{run.key}`, made by commit `{environment['commit']}`, sources `{environment['source']}`",
         f"- **versions:** {versions}",

@@ -346,7 +346,8 @@ def whole_weights(model) -> dict[str, torch.Tensor] | None:
 
     if not isinstance(model, FSDPModule):
         return None
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return {name: value for name, value in weights.items() if name not in model.all_tied_weights_keys}
 
 
 def _with_adapters(model, settings: TrainSettings):
