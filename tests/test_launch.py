@@ -4,6 +4,7 @@ Two processes on the CPU stand for two GPUs. Tolerances: 1e-5 nats for a loss, 1
 1e-3): sums are taken in another order, and Adam's first steps divide by what may be nearly nothing.
 """
 
+import inspect
 import json
 import os
 import subprocess
@@ -85,8 +86,9 @@ def test_two_processes_train_as_one(random_lm, two, tmp_path, case):
     assert [len(step) for step in own[:3]] == [8, 8, 6] and any(hidden for step in own for _, _, hidden in step)
 
 
-def test_two_processes_that_were_cut_off_go_on_exactly(two):
-    for whole, cut in zip(seen(two, "accumulated"), seen(two, "cut")):
+@pytest.mark.parametrize(("case", "cut_off"), [("accumulated", "cut"), ("sharded", "sharded, cut")])
+def test_two_processes_that_were_cut_off_go_on_exactly(two, case, cut_off):
+    for whole, cut in zip(seen(two, case), seen(two, cut_off)):
         assert cut[1] == whole[1]
         assert all(torch.equal(cut[3][name], value) for name, value in whole[3].items())
 
@@ -113,8 +115,6 @@ def test_the_command_knows_each_parameter_of_the_notebook():
     assert launch.configs(defaults) == [study.recipe()]
     with pytest.raises(ValueError, match="unknown parameter 'batchsize'"):
         launch.configs({"batchsize": 4})
-    import inspect
-
     assert names <= {*inspect.signature(study.recipe).parameters, *launch.EVALUATION, "seeds", "ladder"}
 
 
@@ -181,11 +181,7 @@ def test_accelerate_reads_the_configurations(name, kind):
     text = (CONFIGS / f"{name}.yaml").read_text()
     assert "not run" in text.lower() or "never run" in text.lower()
     if kind == "FSDP":
-        from accelerate import FullyShardedDataParallelPlugin
-
-        version = config.fsdp_config.pop("fsdp_version")
-        given = {key.removeprefix("fsdp_"): value for key, value in config.fsdp_config.items()}
-        plugin = FullyShardedDataParallelPlugin(version, **given)
-        assert plugin.fsdp_version == 2 and "FULL" in str(plugin.state_dict_type)
+        told = trainings.fsdp_environment()
+        assert told["FSDP_VERSION"] == "2" and told["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"
     else:
         assert config.deepspeed_config["zero_stage"] == 2

@@ -27,7 +27,8 @@ CASES = {
     "cut": ACCUMULATED,
     "random": TrainSettings(steps=7, batch_size=8, group_by_length=False),
     "adapters": TrainSettings(steps=4, batch_size=4, accumulation=2, lora=True, gradient_checkpointing=True),
-    "sharded": ACCUMULATED,  # the last: :func:`shard` holds from then on
+    "sharded": ACCUMULATED,  # from here on :func:`shard` holds
+    "sharded, cut": ACCUMULATED,
 }
 
 
@@ -63,10 +64,10 @@ def refine_examples(tokenizer) -> list[dict]:
 
 
 def run(case: str, lm: str, folder: Path) -> tuple[list[float], list, dict[str, torch.Tensor]]:
-    """Losses, batches of this process, and weights; ``cut`` is interrupted in its second epoch and goes on."""
+    """Losses, batches of this process, and weights; a case that ends in ``cut`` is interrupted and goes on."""
     tokenizer = load_tokenizer(lm)
     examples, masking = refine_examples(tokenizer), Masking(0.3)
-    if case == "cut":
+    if case.endswith("cut"):
         calls = 6 * CASES[case].accumulation // processes.count()
         interrupted = Recording(tokenizer.pad_token_id, masking, cut_at=calls)
         try:
@@ -75,19 +76,27 @@ def run(case: str, lm: str, folder: Path) -> tuple[list[float], list, dict[str, 
             assert (folder / case / "checkpoints" / "checkpoint-5").is_dir()
     model, collator = load_model(lm), Recording(tokenizer.pad_token_id, masking)
     losses = train(model, examples, collator, CASES[case], folder / case, progress=False)
-    return [row["loss"] for row in losses], collator.batches, whole_weights(model) or model.state_dict()
+    weights = whole_weights(model)
+    return [row["loss"] for row in losses], collator.batches, model.state_dict() if weights is None else weights
+
+
+def fsdp_environment() -> dict[str, str]:
+    """What ``accelerate launch --config_file fsdp2.yaml`` tells the processes that it begins."""
+    path = ROOT / "recipes" / "accelerate" / "fsdp2.yaml"
+    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(["--config_file", str(path), "none"]))
+    given = prepare_multi_gpu_env(arguments)
+    return {k: v for k, v in given.items() if k.startswith("FSDP_") or k == "ACCELERATE_USE_FSDP"}
 
 
 def shard() -> None:
     """Let accelerate use ``fsdp2.yaml`` on CPUs too, where it would silently copy the model to each process instead."""
-    path, whole = ROOT / "recipes" / "accelerate" / "fsdp2.yaml", PartialState.__init__
-    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(["--config_file", str(path), "none"]))
-    given = prepare_multi_gpu_env(arguments)
-    os.environ.update({k: v for k, v in given.items() if k.startswith("FSDP_") or k == "ACCELERATE_USE_FSDP"})
+    os.environ.update(fsdp_environment())
+    whole = PartialState.__init__
 
     def as_on_gpus(self, *args, **options) -> None:
         whole(self, *args, **options)
-        self.distributed_type = DistributedType.MULTI_GPU
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.MULTI_GPU  # which accelerate turns into FSDP
 
     PartialState.__init__ = as_on_gpus
 
