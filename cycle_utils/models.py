@@ -58,7 +58,7 @@ def count_parameters(model: str | Path) -> int:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(_from(AutoConfig, base_of(model))).num_parameters()
+        return AutoModelForCausalLM.from_config(_from(AutoConfig, root_of(model))).num_parameters()
 
 
 def load_tokenizer(model: str | Path):
@@ -72,7 +72,7 @@ def load_tokenizer(model: str | Path):
         return None
     from transformers import AutoTokenizer
 
-    tokenizer = _from(AutoTokenizer, base_of(model))
+    tokenizer = _from(AutoTokenizer, root_of(model))
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -100,10 +100,12 @@ def load_model(model: str | Path):
     import torch
     from transformers import AutoModelForCausalLM
 
-    base = base_of(model)
-    loaded = _from(AutoModelForCausalLM, base, dtype=torch.float32)
-    if base != locate(model):
-        loaded = _merged(loaded, locate(model), base)
+    place, base = locate(model), base_of(model)
+    if base == place:
+        loaded = _from(AutoModelForCausalLM, base, dtype=torch.float32)
+    else:
+        loaded = _merged(load_model(base), place, base)
+        loaded.name_or_path = place  # adapters trained on it are for it, not for its base
     return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
@@ -131,6 +133,12 @@ def base_of(model: str | Path) -> str:
             f"the adapters in {place} were made for {base}, which is not there: put it back, or set "
             "base_model_name_or_path in their adapter_config.json"
         ) from error
+
+
+def root_of(model: str | Path) -> str:
+    """The whole model at the end: adapters may be for a base that is itself a folder of adapters."""
+    base = base_of(model)
+    return base if base == locate(model) else root_of(base)
 
 
 def _merged(base, adapters: str, place: str):

@@ -28,6 +28,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from cycle_utils import processes
 from cycle_utils.models import base_of, locate
 from cycle_utils.paths import PACKAGE, ROOT, results_dir, runs_dir
 from cycle_utils.served import split_name
@@ -132,55 +133,94 @@ def weights_digest(folder: Path) -> str:
     return hashlib.sha256("".join(found).encode()).hexdigest()
 
 
-def build(config: Any, make: Callable[[Path], Mapping[str, Any]], title: str, whole: bool = False) -> Run:
+def build(
+    config: Any, make: Callable[[Path], Mapping[str, Any]], title: str, whole: bool = False, together: bool = False
+) -> Run:
     """The run of ``config``: the finished one if there is one, else made by ``make(folder)``.
 
-    The key is noted in the file that ``CYCLE_LEDGER`` names, if it names one: what results rest on.
+    The key is noted in the file that ``CYCLE_LEDGER`` names, if it names one: what results rest on. Of several
+    processes (:mod:`cycle_utils.processes`), which must all call this, the main one alone takes the lock and writes.
 
     Args:
         make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
         title: what is said to be built or reused.
         whole: its weights are wanted, which a published run does not have.
+        together: ``make`` is called in all processes, as a training must be; otherwise the others only wait.
 
     Raises:
         DamagedRun: a finished run lost a file or a file changed.
         MissingRun: under ``CYCLE_STORED=only``, the run is not among the published ones.
     """
     key = key_of(config)
-    if ledger := os.environ.get(LEDGER):
+    if (ledger := os.environ.get(LEDGER)) and processes.is_main():
         with open(ledger, "a") as file:
             print(key, file=file)
     folder = runs_dir() / key
     if os.environ.get(STORED) == ONLY or (not whole and _published_first(key) and not (folder / RECORD).is_file()):
         return _stored(key, title)
+    if not processes.is_main():
+        return _followed(folder, make if together else None)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # two notebooks may want the same earlier stage at once
-        if (folder / RECORD).is_file():
-            if key not in _told:
-                print(f"{title}: reusing runs/{key}")
-            _told.add(key)
-            return Run(folder, key, _checked(folder), True)
-        print(f"{title}: building runs/{key}" + (" (going on with what a cut-off run left)" if folder.is_dir() else ""))
+        finished = processes.told((folder / RECORD).is_file())
+        verb = "reusing" if finished else "building"
+        left = " (going on with what a cut-off run left)" if not finished and folder.is_dir() else ""
+        if not finished or key not in _told:
+            print(f"{title}: {verb} runs/{key}{left}")
         _told.add(key)
-        folder.mkdir(exist_ok=True)
-        begin, made_by = time.monotonic(), environment()  # as it is now: sources may be edited meanwhile
-        try:
-            notes = make(folder)
-        except BaseException:
-            if not any(path.is_file() for path in folder.rglob("*")):
-                shutil.rmtree(folder)  # nothing to go on from
-            raise
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        record = {
-            "key": key,
-            "config": config_dict(config),
-            "notes": notes,
-            "seconds": round(time.monotonic() - begin, 1),
-            "environment": made_by,
-            "files": {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()},
-        }
-        write_json(folder / RECORD, record)
-        return Run(folder, key, record, False)
+        record = _checked(folder) if finished else _made(config, key, folder, make)
+    processes.told("the record is there")
+    return Run(folder, key, record, finished)
+
+
+def _made(config: Any, key: str, folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """The record of a run that is made now, under the lock."""
+    folder.mkdir(exist_ok=True)
+    begin, made_by = time.monotonic(), environment()  # as it is now: sources may be edited meanwhile
+    try:
+        notes = make(folder)
+    except BaseException:
+        if not any(path.is_file() for path in folder.rglob("*")):
+            shutil.rmtree(folder)  # nothing to go on from
+        raise
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    record = {
+        "key": key,
+        "config": config_dict(config),
+        "notes": notes,
+        "seconds": round(time.monotonic() - begin, 1),
+        "processes": processes.count(),
+        "environment": made_by,
+        "files": {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()},
+    }
+    write_json(folder / RECORD, record)
+    return record
+
+
+def _followed(folder: Path, make: Callable[[Path], Mapping[str, Any]] | None) -> Run:
+    """What :func:`build` does in the other processes: wait for the main one's lock, help to make, read the record.
+
+    An error of the main process is not told here: it ends that process, and the launcher then ends all.
+    """
+    finished = processes.told(None)
+    if make and not finished:
+        make(folder)
+    processes.told(None)
+    return Run(folder, folder.name, _checked(folder), finished)
+
+
+def read_run(folder: Path) -> Run:
+    """The finished run in a folder.
+
+    Raises:
+        ValueError: there is none.
+        DamagedRun: it lost a file or a file changed.
+    """
+    folder = Path(folder)
+    if not (folder / RECORD).is_file():
+        raise ValueError(f"{folder} is no finished run: it has no {RECORD}, which a run gets when it is finished")
+    record = _checked(folder)
+    return Run(folder, record["key"], record, True)
 
 
 def is_built(config: Any) -> bool:

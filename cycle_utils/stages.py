@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from cycle_utils import datafiles, tinylm
+from cycle_utils import datafiles, processes, tinylm
 from cycle_utils.benchmarks import load_problems, training_options
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.generation import Sampling, generate, room
@@ -47,7 +47,7 @@ from cycle_utils.prompts import (
 from cycle_utils.runs import ATTEMPTS, Run, build, is_built, later
 from cycle_utils.served import split_name
 from cycle_utils.tinyprograms import AMBIGUITY
-from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train
+from cycle_utils.training import Masking, PGMCollator, TrainSettings, encode, train, whole_weights
 
 EXAMPLES = "examples.parquet"
 TARGETS = ("bm25", "random")
@@ -187,11 +187,11 @@ def pretrain(config: Pretrain, progress: bool = True) -> Run:
             phase: _pretrain_phase(model, tokenizer, config, phase, settings, folder / "checkpoints" / phase, progress)
             for phase, settings in (("code", config.train), ("recurring", config.recurring))
         }
-        _save(model, tokenizer, folder)
+        _save(model, tokenizer, folder, config.recurring)
         tokens = sum(s.steps * s.batch_size * config.block for s in (config.train, config.recurring))
         return {"losses": losses, "parameters": model.num_parameters(), "tokens": tokens}
 
-    return build(config, make, f"pre-training the {config.shape} LM")
+    return build(config, make, f"pre-training the {config.shape} LM", together=True)
 
 
 def _pretrain_phase(
@@ -217,10 +217,10 @@ def fine_tune(config: FineTune, progress: bool = True, whole: bool = False) -> R
         examples = [_plain_example(tokenizer, p, rng.choice(p.canonical_solutions)) for p in problems]
         settings = replace(config.train, seed=config.seed)
         losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
-        _save(model, tokenizer, folder)
+        _save(model, tokenizer, folder, settings)
         return {"losses": losses, "examples": len(examples), "tokens": _tokens(examples, settings)}
 
-    return build(config, make, "stage 1a, fine-tuning", whole)
+    return build(config, make, "stage 1a, fine-tuning", whole, together=True)
 
 
 def distil(config: Distil, progress: bool = True) -> Run:
@@ -229,14 +229,13 @@ def distil(config: Distil, progress: bool = True) -> Run:
     An example is ``{"task_id", "kind": "plain" | "refine", "code", "feedback", "target"}``: a passing sample
     teaches itself, a failing one the canonical solution that answers it.
     """
-    fine_tune(config.fine_tune, progress)
+    tuned = fine_tune(config.fine_tune, progress, whole=not is_built(config))
 
     def make(folder: Path) -> dict[str, Any]:
         problems, seed = training_problems(config.fine_tune), config.fine_tune.seed
         if config.faults == "mutated":
             attempts = mutated_attempts(problems, config.samples, seed, progress)
         else:
-            tuned = fine_tune(config.fine_tune, progress, whole=True)
             attempts = self_refine(
                 load_model(tuned.folder), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
                 samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
@@ -260,9 +259,9 @@ def refine_train(config: RefineTrain, progress: bool = True, whole: bool = False
         ValueError: refinement data are wanted and the model made no mistakes.
     """
     data = distil(config.distil, progress)
+    tuned = fine_tune(config.distil.fine_tune, progress, whole=whole or not is_built(config))
 
     def make(folder: Path) -> dict[str, Any]:
-        tuned = fine_tune(config.distil.fine_tune, progress, whole=True)
         model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
         problems = {p.task_id: p for p in training_problems(config.distil.fine_tune)}
         settings = replace(config.train, seed=config.distil.fine_tune.seed)
@@ -272,11 +271,11 @@ def refine_train(config: RefineTrain, progress: bool = True, whole: bool = False
         ]
         collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
         losses = train(model, examples, collator, settings, folder, progress)
-        _save(model, tokenizer, folder)
+        _save(model, tokenizer, folder, settings)
         kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
         return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings)}
 
-    return build(config, make, "stage 2, refine training", whole)
+    return build(config, make, "stage 2, refine training", whole, together=True)
 
 
 def on_model(place: Callable[[str], Any], stage: Callable[..., Run], config: Any, progress: bool = True) -> Any:
@@ -672,6 +671,10 @@ def _tokens(examples: Sequence[dict], settings: TrainSettings) -> int:
     return round(seen * sum(len(e["input_ids"]) for e in examples) / len(examples))
 
 
-def _save(model, tokenizer, folder: Path) -> None:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def _save(model, tokenizer, folder: Path, settings: TrainSettings) -> None:
+    """A run's model, or its tokenizer beside adapters that it already holds; the main process writes, all call it."""
+    weights = whole_weights(model)
+    if processes.is_main():
+        if settings.merged or not settings.lora:
+            model.save_pretrained(folder, state_dict=weights)
+        tokenizer.save_pretrained(folder)

@@ -95,8 +95,11 @@ class Cut(Exception):
     pass
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(random_lm, tokenizer, examples, tmp_path, monkeypatch):
-    settings = TrainSettings(steps=6, batch_size=16, save_steps=2)
+@pytest.mark.parametrize(("save_steps", "cut_at"), [(2, 5), (5, 6)], ids=["between epochs", "in the second epoch"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    random_lm, tokenizer, examples, tmp_path, monkeypatch, save_steps, cut_at
+):
+    settings = TrainSettings(steps=6, batch_size=16, save_steps=save_steps)
 
     def run(folder, cut_at=None):
         model = load_model(random_lm)
@@ -119,7 +122,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(random_lm, tokenizer, example
         return losses, model.state_dict()
 
     whole, weights = run(tmp_path / "whole")
-    resumed, again = run(tmp_path / "cut", cut_at=5)
+    resumed, again = run(tmp_path / "cut", cut_at)
     assert whole == resumed
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
