@@ -1,23 +1,25 @@
 """The ablations: CYCLE's recipe with one thing changed at a time, over several seeds, set beside the recipe itself.
 
-``python -m cycle_utils.ablation`` trains every setting of every notebook, one seed after the other, and says what is
-left. It may be cut off at any time: finished runs are found again. The notebooks then only read and draw.
+``python -m cycle_utils.ablation`` makes every run of every notebook, one seed after the other, on several processes or
+machines (:mod:`cycle_utils.farm`), and says what is left. It may be cut off at any time: finished runs are found again,
+published ones are not repeated. The notebooks then only read and draw.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cycle_utils import metrics, stats, study
+from cycle_utils import farm, metrics, stats, study
 from cycle_utils.runs import Run, is_built
-from cycle_utils.stages import Loop, RefineTrain, refine_train
+from cycle_utils.stages import Loop, RefineTrain, distil, fine_tune, refine_train
 
 BASE = "CYCLE"  # the recipe itself, in every ablation
 MEASURES = {
@@ -38,6 +40,7 @@ class Setting:
     loop: Mapping[str, Any] = field(default_factory=dict)
 
 
+AMBIGUITIES = (0.0, 0.2, 0.6, 0.8, 1.0)  # of 08, beside the study's own
 LADDER = ("tiny-0.2M", "tiny-0.5M", "tiny-0.8M")  # of C4, beside the LM of the study: three times, and again
 RATIOS = (0.0, 0.02, 0.1, 0.2, 0.4)
 SHARES = (0.0, 0.25, 0.75, 0.9, 1.0)
@@ -108,23 +111,56 @@ def run(
     Returns:
         the results by setting, one for each seed, :data:`BASE` first.
     """
-    wanted = {BASE: Setting(), **settings}
-    configs = {
-        (name, s): study.recipe(**{**options, **setting.training, "seed": s})
-        for s in seeds
+    wanted = _with_base(settings)
+    ahead(planned(settings, where, seeds, **options), progress=progress)
+    return {
+        name: [_one(recipe_of(setting, s, **options), replace(where, **setting.loop), progress) for s in seeds]
         for name, setting in wanted.items()
     }
-    found: dict[str, list[Result]] = {name: [] for name in wanted}
-    left, taken = sum(not is_built(config) for config in set(configs.values())), []
-    for (name, s), config in configs.items():
-        built, begin = is_built(config), time.monotonic()
-        found[name].append(_one(config, replace(where, **wanted[name].loop), progress))
-        if not built:
-            taken.append(time.monotonic() - begin)
-            left -= 1
-            if progress:
-                print(f"{name}, seed {s}: done; {left} trainings left, about {left * np.mean(taken) / 60:.0f} minutes")
-    return found
+
+
+def _with_base(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    return {BASE: Setting(), **settings}
+
+
+def recipe_of(setting: Setting, seed: int, **options: Any) -> RefineTrain:
+    """The training of one setting and seed; ``options`` as in :func:`run`."""
+    return study.recipe(**{**options, **setting.training, "seed": seed})
+
+
+Trial = tuple[str, RefineTrain, Loop]  # which contender of which training, in which loop
+
+
+def planned(settings: Mapping[str, Setting], where: Loop, seeds: Sequence[int], **options: Any) -> list[Trial]:
+    """What :func:`run` needs, with the same arguments."""
+    return [
+        (study.CYCLE, recipe_of(setting, s, **options), replace(where, **setting.loop))
+        for s in seeds
+        for setting in _with_base(settings).values()
+    ]
+
+
+def ahead(trials: Sequence[Trial], workers: int = 1, scheduler: str | None = None, progress: bool = True) -> None:
+    """Make the runs behind some trials, stage by stage, so that what several of them share is made once.
+
+    Args:
+        workers, scheduler: where, see :func:`farm.each`.
+    """
+    trainings = [config for name, config, _ in trials if name == study.CYCLE]
+    floors = {
+        "fine-tunings": (fine_tune, [config.distil.fine_tune for _, config, _ in trials]),
+        "sets of mistakes": (distil, [config.distil for config in trainings]),
+        "refine trainings": (refine_train, trainings),
+    }
+    for what, (stage, configs) in floors.items():
+        left = [config for config in dict.fromkeys(configs) if not is_built(config)]
+        farm.each(partial(stage, progress=False), left, workers, scheduler, progress, what)
+    farm.each(_try, dict.fromkeys(trials), workers, scheduler, progress, "loops")
+
+
+def _try(trial: Trial) -> None:
+    name, config, where = trial
+    study.run_loops(config, where, (name,), progress=False)
 
 
 def _one(config: RefineTrain, where: Loop, progress: bool) -> Result:
@@ -217,15 +253,29 @@ def findings(table: pd.DataFrame, base: str = BASE) -> list[str]:
     return sentences
 
 
+def everything(seed: int) -> list[Trial]:
+    """All that notebooks 05, 06, 08 and the ladder of 07 need of one seed, at their defaults."""
+    greedily, masks = Loop(temperatures=(0.0, 0.0)), masked() | MASKED_OTHERWISE
+    trials = planned(ALL, Loop(), [seed]) + planned(masks, greedily, [seed])
+    blank = {"blank": SHOWN["shown no feedback"]}
+    for level in AMBIGUITIES:
+        trials += planned(blank, Loop(ambiguity=level), [seed])
+    for model in LADDER:
+        config = study.recipe(model=model, seed=seed)
+        trials += [(name, config, Loop()) for name in (study.TUNED, study.CYCLE)]
+    return trials
+
+
 def main() -> None:
-    """Command line of ``make ablations``: the trainings of all ablations and of the size ladder, seed by seed."""
+    """Command line of ``make ablations``."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0 (default: 1)")
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: 2)")
+    parser.add_argument("--scheduler", help=f"address of a Dask scheduler (default: ${farm.SCHEDULER}, if set)")
     options = parser.parse_args()
     for seed in range(options.seeds):
-        run(ALL, Loop(), [seed])
-        for model in LADDER:
-            study.run_loops(study.recipe(model=model, seed=seed), Loop(), (study.TUNED, study.CYCLE))
+        print(f"seed {seed}", flush=True)
+        ahead(everything(seed), options.workers, options.scheduler)
 
 
 if __name__ == "__main__":

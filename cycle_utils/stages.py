@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from cycle_utils import datafiles, processes, tinylm
+from cycle_utils import datafiles, farm, processes, tinylm
 from cycle_utils.benchmarks import load_problems, training_options
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.generation import Sampling, generate, room
@@ -481,7 +481,7 @@ def _judge(problems, completions, feedback_tests: str, judge: Judge | None, prog
     One without hidden tests is scored by all that it has.
     """
     if judge is None:
-        with Judge() as own:
+        with farm.judge() as own:
             return _judge(problems, completions, feedback_tests, own, progress)
     if feedback_tests == "all":
         verdicts = judge.run(problems, completions, progress=progress)
