@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 SEEDS ?= 1
+FRESH ?=
 DATA ?=
 
 # On Linux the package index's torch brings several GB of CUDA. Where there is no NVIDIA GPU the CPU build is
@@ -13,7 +14,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help study ablations results test lab html bench-judge bench-training clean
+.PHONY: help study ablations keep results test lab html bench-judge bench-training clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,9 +22,12 @@ help:  ## this list
 study: $(READY)  ## run the core notebooks; figures, tables and notebooks go to results/ (SEEDS=3 for three)
 	$(BIN)/python -m cycle_utils.published --seeds $(SEEDS)
 
-ablations: $(READY)  ## 05, 06, 08 and the sizes in 07, trainings first (SEEDS=3); may be cut off and resumed
-	$(BIN)/python -m cycle_utils.ablation --seeds $(SEEDS)
-	$(BIN)/python -m cycle_utils.published 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation --ladder --seeds $(SEEDS)
+ablations: $(READY)  ## 05, 06, 08 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)
+	$(if $(FRESH),,CYCLE_STORED=first) $(BIN)/python -m cycle_utils.ablation --seeds $(SEEDS)
+	$(BIN)/python -m cycle_utils.published 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation --ladder --seeds $(SEEDS) $(if $(FRESH),,--first)
+
+keep: $(READY)  ## put the finished runs of an unfinished `make ablations` under results/runs, to commit them (SEEDS=3)
+	$(BIN)/python -m cycle_utils.published --keep --seeds $(SEEDS)
 
 results: $(READY)  ## make all published tables and figures anew from the generations in results/runs, without training
 	$(BIN)/python -m cycle_utils.published --stored

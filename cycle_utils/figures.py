@@ -261,7 +261,7 @@ def attention_by_line(lines: Sequence[str], weights: Mapping[str, Sequence[float
     ax.grid(axis="x")
     ax.grid(visible=False, axis="y")
     ax.set_xlabel("attention of the target (%)")
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(weights))  # above: bars may reach any corner
     return fig
 
 

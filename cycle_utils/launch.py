@@ -23,7 +23,8 @@ import yaml
 from cycle_utils import processes, stages, study
 from cycle_utils.runs import Run
 
-EVALUATION = ("benchmark", "data", "limit", "rounds", "feedback_tests")  # parameters that no training depends on
+# Parameters that no training depends on.
+EVALUATION = ("benchmark", "data", "limit", "rounds", "feedback_tests", "guests", "guest_style")
 STAGES: dict[str, Callable[[stages.RefineTrain], Run]] = {
     "fine_tune": lambda config: stages.fine_tune(config.distil.fine_tune),
     "distil": lambda config: stages.distil(config.distil),

@@ -31,14 +31,14 @@ import nbformat
 import pandas as pd
 
 from cycle_utils import runs, stages, study
-from cycle_utils.ablation import LADDER
+from cycle_utils.ablation import LADDER, everything
 from cycle_utils.figures import save_table
 from cycle_utils.paths import NOTEBOOKS, PACKAGE, ROOT, results_dir
 
 CORE = ("00_overview", "01_copy_rate", "02_finetune_distill", "03_refine_train", "04_self_refine", "07_benchmarks")
 ABLATIONS = ("05_pgm_ablation", "06_mixing_ablation", "07_benchmarks", "08_inputs_ablation")  # over several seeds
 READMES = (ROOT / "README.md", ROOT / "results" / "README.md", PACKAGE / "execution" / "README.md")
-STAMPS, SENTINEL = "stamps.json", "sentinel.json"
+STAMPS, SENTINEL, KEPT = "stamps.json", "sentinel.json", "kept.json"
 MAKES_RUNS = (
     "stages", "training", "prompts", "generation", "models", "served", "problems", "benchmarks", "datafiles",
     "tinyprograms", "tinylm", "mutation", "attention", "execution",
@@ -47,7 +47,8 @@ NEEDS_WEIGHTS = ("03_refine_train",)  # its executed copy also shows what only t
 BY_HAND = ("09_explore", "10_tiny_lm")  # executed for their own sake: no table of the study comes from them
 WIDENING = {"seeds", "ladder", "interactive"}  # parameters that make no result smaller
 LEAST_SEEDS = 3
-_MEASURED = ("study_", "judge_")  # tables of timings: they carry their machine, and no code can make them stale
+# Tables that carry what they rest on: timings their machine, programs from elsewhere the file that they came in.
+_MEASURED = ("study_", "judge_", "training_", "programs_")
 
 
 class Changed(RuntimeError):
@@ -128,7 +129,7 @@ def stale() -> Iterator[str]:
         for path in sorted((results_dir() / kind).iterdir()):
             if f"{kind}/{path.name}" not in stamped and not path.name.startswith((*_MEASURED, "claims.")):
                 yield f"{kind}/{path.name} has no stamp: no notebook of this tree made it"
-    wanted = {key for one in stamps.values() for key in one["runs"]}
+    wanted = _wanted_runs()
     for path in sorted(runs.published_dir().iterdir() if runs.published_dir().is_dir() else []):
         if path.name not in wanted:
             yield f"runs/{path.name}: nothing published rests on it"
@@ -234,9 +235,41 @@ def _now(folder: Path) -> float:
     return mark.stat().st_mtime
 
 
+def keep(seeds: int) -> list[str]:
+    """Publish the ablations' finished runs of some seeds before all of a seed are there, for another sitting.
+
+    Returns:
+        the keys of what is kept in this way. A run that is published already stays as it is.
+    """
+    finished = set()
+    for name, config, where in (trial for seed in range(seeds) for trial in everything(seed)):
+        tune = config.distil.fine_tune
+        trainings = [tune, config.distil, config] if name == study.CYCLE else [tune]
+        keys = [runs.key_of(one) for one in trainings]
+        if (folder := runs.runs_dir() / keys[-1]).is_dir():
+            keys.append(runs.key_of(study.trained(where, tune.seed, folder)))
+        finished |= {key for key in keys if (runs.runs_dir() / key / runs.RECORD).is_file()}
+    for key in finished:
+        if not (runs.published_dir() / key).is_dir():
+            runs.publish(key)
+    kept = sorted(_kept() | finished)
+    runs.write_json(results_dir() / KEPT, kept)
+    return kept
+
+
+def _kept() -> set[str]:
+    path = results_dir() / KEPT
+    return set(json.loads(path.read_text())) if path.is_file() else set()
+
+
+def _wanted_runs() -> set[str]:
+    """Runs on which something published rests, or will."""
+    return {key for one in read_stamps().values() for key in one["runs"]} | _kept()
+
+
 def sweep() -> None:
     """Remove published runs on which nothing rests any more."""
-    wanted = {key for one in read_stamps().values() for key in one["runs"]}
+    wanted = _wanted_runs()
     for path in runs.published_dir().iterdir():
         if path.name not in wanted:
             shutil.rmtree(path)
@@ -342,9 +375,12 @@ def main() -> None:
     parser.add_argument("--ladder", action="store_true", help="07 with the ladder of sizes")
     parser.add_argument("--stored", action="store_true", help="all published tables and figures anew; train nothing")
     parser.add_argument("--first", action="store_true", help="train only what is not published yet")
+    parser.add_argument("--keep", action="store_true", help="only publish the ablations' finished runs, for later")
     parser.add_argument("--readme", action="store_true", help="only fill the README's tables from results/tables")
     options = parser.parse_args()
-    if not options.readme:
+    if options.keep:
+        print(f"{len(keep(options.seeds))} runs are kept for another sitting")
+    elif not options.readme:
         check_method()
         cold = not any(runs.runs_dir().glob(f"*/{runs.RECORD}"))
         again = {name: one["parameters"] for name, one in read_stamps().items() if name not in BY_HAND}

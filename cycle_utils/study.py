@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -99,8 +100,12 @@ def contender(name: str, config: RefineTrain, where: Loop, progress: bool = True
     if name == PRETRAINED:
         return replace(where, model=tune.model, style="plain", seed=tune.seed)
     stage, wanted = (fine_tune, tune) if name == TUNED else (refine_train, config)
-    loop_of = partial(replace, where, style="cycle", seed=tune.seed)
-    return on_model(lambda folder: loop_of(model=folder), stage, wanted, progress)
+    return on_model(partial(trained, where, tune.seed), stage, wanted, progress)
+
+
+def trained(where: Loop, seed: int, folder: str | Path) -> Loop:
+    """``where`` for a model that was trained here."""
+    return replace(where, model=str(folder), style="cycle", seed=seed)
 
 
 def run_loops(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import nbformat
 import pytest
 
-from cycle_utils import paths, published, runs, stages, study
+from cycle_utils import ablation, paths, published, runs, stages, study
 
 HERE = paths.ROOT / "results"
 
@@ -115,6 +115,24 @@ def test_published_runs_are_reused_and_their_weights_made_again_only_when_needed
     assert more["task_id"].nunique() == 5
     stages_built = {path.parent.name.split("-")[0] for path in (home / "runs").glob(f"*/{runs.RECORD}")}
     assert stages_built == {"finetune", "refinetrain", "loop"}
+
+
+def test_runs_of_an_unfinished_sweep_are_kept_for_another_sitting(random_lm, monkeypatch, home):
+    small = {"model": random_lm, "problems": 12, "finetune_steps": 2, "samples": 1, "steps": 2}
+    trials = ablation.planned(ablation.masked([0.0]), stages.Loop(limit=4, rounds=1), [0], **small)
+    monkeypatch.setattr(published, "everything", lambda seed: trials)
+    ablation.ahead(trials[:1], progress=False)
+    kept = published.keep(1)
+    assert sorted(key.split("-")[0] for key in kept) == ["distil", "finetune", "loop", "refinetrain"]
+    (home / "results" / "runs" / "loop-000000000000").mkdir()
+    published.sweep()
+    assert sorted(path.name for path in runs.published_dir().iterdir()) == kept
+    shutil.rmtree(home / "runs")
+    monkeypatch.setenv(runs.STORED, runs.FIRST)
+    ablation.ahead(trials, progress=False)
+    built = sorted(path.parent.name.split("-")[0] for path in (home / "runs").glob(f"*/{runs.RECORD}"))
+    assert built == ["finetune", "loop", "refinetrain"]  # the other setting, and the weights that it starts from
+    assert len(published.keep(1)) == 6
 
 
 def test_a_changed_method_is_told_from_a_reworded_one(home, monkeypatch):

@@ -10,9 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
 import architectures
+import pandas as pd
+import papermill
 import pytest
+import yaml
 
-from cycle_utils import generation, load_problems, runs, served, stages
+from cycle_utils import generation, load_problems, paths, runs, served, stages
 from cycle_utils import tinyprograms as tp
 from cycle_utils.generation import Sampling, generate
 from cycle_utils.models import context_length, load_model, load_tokenizer, render_chat
@@ -521,3 +524,33 @@ def test_no_vllm(random_lm, monkeypatch):
     with pytest.raises(ImportError, match=r"need the package vllm.*pip install -e '\.\[vllm\]'"):
         stages.loop(replace(LOOP, model=f"vllm:{random_lm}"), progress=False)
     assert loop_folders() == []
+
+
+# --- the notebooks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("01_copy_rate", {"model": "openai:tiny-chat", "style": "chat"}),
+        ("04_self_refine", {"guests": ["openai:tiny-chat"]}),
+        ("07_benchmarks", {"guests": ["openai:tiny-chat"], "seeds": 1}),
+    ],
+)
+def test_notebooks_ask_a_server(name, options, server, random_lm, home):
+    server.answer = lambda body: ["```python\ndef f(*args):\n    return None\n```"] * body["n"]
+    sizes = yaml.safe_load((paths.ROOT / "tests" / "overrides.yaml").read_text())[name]
+    papermill.execute_notebook(
+        paths.NOTEBOOKS / f"{name}.ipynb", home / "out.ipynb", {"model": random_lm, **sizes, **options},
+        progress_bar=False, kernel_name="python3",
+    )  # fmt: skip
+    assert server.asked and {status for status, _ in server.asked} == {200}
+    tables = {path.stem: pd.read_csv(path) for path in (home / "results" / "tables").glob("*.csv")}
+    if name == "01_copy_rate":
+        copied = tables["01_copy_rate"].set_index(["model", "rounds", "kind"]).loc[("greedy", "first", "exact")]
+        assert copied["copies"] == copied["attempts"] > 0  # this server says the same whatever it is asked
+    else:
+        copies = tables[f"{name[:2]}_copies"].query("model == 'openai:tiny-chat' and kind == 'exact'")
+        assert len(copies) and (copies["value"] == 1).all()
+    assert all(set(table.get("feedback_tests", ["all"])) == {"all"} for table in tables.values())
+    assert SECRET not in (home / "out.ipynb").read_text()
