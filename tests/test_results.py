@@ -122,6 +122,7 @@ def test_runs_of_an_unfinished_sweep_are_kept_for_another_sitting(random_lm, mon
     trials = ablation.planned(ablation.masked([0.0]), stages.Loop(limit=4, rounds=1), [0], **small)
     monkeypatch.setattr(published, "everything", lambda seed: trials)
     ablation.ahead(trials[:1], progress=False)
+    (runs.runs_dir() / runs.key_of(trials[1][1])).mkdir()  # a training that was cut off
     kept = published.keep(1)
     assert sorted(key.split("-")[0] for key in kept) == ["distil", "finetune", "loop", "refinetrain"]
     (home / "results" / "runs" / "loop-000000000000").mkdir()
