@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from cycle_utils import Judge, Problem, ablation, farm, paths, runs, stages, study
 
@@ -18,6 +19,13 @@ PROGRAMS = {
     "endless": "\n    while True: pass",
     "exits": "\n    import os; os._exit(0)",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_idle_workers():
+    """joblib keeps its processes for minutes, for the next call."""
+    yield
+    get_reusable_executor().shutdown(wait=True)
 
 
 def batch(count: int) -> tuple[list[Problem], list[str]]:
