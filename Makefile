@@ -46,7 +46,7 @@ bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of H
 	$(BIN)/python benchmarks/bench_judge.py $(DATA) --layers --save judge_layers
 
 bench-training: $(READY)  ## training and generation beside padding everything to the block length
-	$(BIN)/python benchmarks/bench_training.py
+	$(BIN)/python benchmarks/bench_training.py --save training_speed
 
 clean:  ## remove the environment and caches; runs/ and results/ stay
 	rm -rf .venv build html *.egg-info .pytest_cache .ruff_cache .hypothesis
