@@ -4,6 +4,7 @@ PYTHON ?= python3
 SEEDS ?= 1
 FRESH ?=
 DATA ?=
+PROCESSES ?= 2
 
 # On Linux the package index's torch brings several GB of CUDA. Where there is no NVIDIA GPU the CPU build is
 # taken instead, from PyTorch's own index if that answers, else from wherever pip is set up to look.
@@ -32,8 +33,8 @@ keep: $(READY)  ## put the finished runs of an unfinished `make ablations` under
 results: $(READY)  ## make all published tables and figures anew from the generations in results/runs, without training
 	$(BIN)/python -m cycle_utils.published --stored
 
-test: $(READY)  ## run the tests, notebooks at small size included
-	$(BIN)/python -m pytest
+test: $(READY)  ## run the tests, notebooks at small size included (PROCESSES=2)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_overview.ipynb

@@ -20,6 +20,8 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from cycle_utils import paths
 from cycle_utils.stats import Interval
@@ -175,7 +177,8 @@ def forest(table: pd.DataFrame, titles: Mapping[str, str], base: str | None = No
             ax.hlines(places + 0.28, 100 * rows["seed_min"], 100 * rows["seed_max"], color=GREY, lw=1)
         if base in settings:
             ax.axvline(values[0][settings.index(base)], color="0.6", lw=0.8, ls="--", zorder=0)
-        ax.set_xlabel(title)
+        ax.set_xlabel(title.replace(" (", "\n("))  # two lines: long titles would touch their neighbours
+        ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(axis="x")
         ax.grid(visible=False, axis="y")
     axes[0, 0].set_yticks(range(len(settings)), settings)
@@ -201,12 +204,30 @@ def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, s
     reach = [np.clip([v[0] - v[1], v[2] - v[0]], 0, None) for v in (x, y)]
     ax.errorbar(x[0], y[0], yerr=reach[1], xerr=reach[0], fmt="none", ecolor="0.75", elinewidth=0.9, capsize=2)
     ax.plot(x[0], y[0], color=COLOURS[0], marker=MARKERS[0], ls=LINES[1], lw=1)
-    for place, name in zip(zip(x[0], y[0]), settings):
-        ax.annotate(labels[name], place, xytext=(6, 6), textcoords="offset points", fontsize=9)
+    _name_points(ax, x[0], y[0], [labels[name] for name in settings])
     ax.set(xlabel=labels[across], ylabel=labels[upwards])
     ax.grid(axis="both")
     _caption(ax, set(table["n"]) if "n" in table else set(), "bars: 95 % intervals over problems")
     return fig
+
+
+def _name_points(ax: Axes, x: Sequence[float], y: Sequence[float], names: Sequence[str]) -> None:
+    """Write each point's name beside it, in that corner which is farthest from other points and names."""
+    pixels = ax.figure.dpi / 72  # in a point, the unit of offsets
+    points = ax.transData.transform(np.column_stack([x, y])) / pixels
+    taken = list(points)
+    for i, name in enumerate(names):
+        width = 5 * len(name)
+        corners = {  # name's place, and its middle
+            (dx, dy): points[i] + (np.sign(dx) * (abs(dx) + width / 2), dy + 4) for dx in (6, -6) for dy in (6, -13)
+        }
+        others = [place for j, place in enumerate(taken) if j != i]
+        room = {corner: min((abs(m - o).max() for o in others), default=1) for corner, m in corners.items()}
+        corner = max(room, key=room.get)
+        taken.append(corners[corner])
+        side = "left" if corner[0] > 0 else "right"
+        ax.annotate(name, (x[i], y[i]), xytext=corner, textcoords="offset points", fontsize=9, ha=side,
+                    path_effects=[withStroke(linewidth=2.5, foreground="white")])  # fmt: skip
 
 
 def over(
@@ -483,4 +504,7 @@ def _legend_right(ax: Axes) -> None:
 def _caption(ax: Axes, counts: set[int], text: str) -> None:
     """A line above the axes, where no label can meet it: how many problems, and what the intervals are."""
     known = f"n = {' to '.join(str(c) for c in sorted({min(counts), max(counts)}))} problems; " if counts else ""
-    ax.set_title(known + text, loc="left", fontsize=8, color=GREY)
+    if len(ax.figure.axes) > 1:  # above all panels: the first one alone would be spread by it
+        ax.figure.suptitle(known + text, x=0.01, ha="left", fontsize=8, color=GREY)
+    else:
+        ax.set_title(known + text, loc="left", fontsize=8, color=GREY)

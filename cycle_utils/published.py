@@ -23,8 +23,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import nbformat
@@ -49,6 +51,7 @@ WIDENING = {"seeds", "ladder", "interactive"}  # parameters that make no result 
 LEAST_SEEDS = 3
 # Tables that carry what they rest on: timings their machine, programs from elsewhere the file that they came in.
 _MEASURED = ("study_", "judge_", "training_", "programs_")
+_stamping = Lock()  # several notebooks may be published at once
 
 
 class Changed(RuntimeError):
@@ -93,8 +96,7 @@ def stamp(
         files: what it wrote under ``results/``.
         cost: minutes and memory, see :func:`run_notebook`.
     """
-    found = read_stamps()
-    found[name] = {
+    one = {
         "notebook": notebook_hash(NOTEBOOKS / f"{name}.ipynb"),
         "package": runs.source_hash(),
         "method": method_hash(),
@@ -106,7 +108,8 @@ def stamp(
         "runs": sorted(set(keys)),
         "files": {str(p.relative_to(results_dir())): runs.digest(p) for p in sorted(files)},
     }
-    runs.write_json(results_dir() / STAMPS, dict(sorted(found.items())))
+    with _stamping:
+        runs.write_json(results_dir() / STAMPS, dict(sorted({**read_stamps(), name: one}.items())))
 
 
 def made_by(name: str, since: float) -> list[Path]:
@@ -252,8 +255,16 @@ def keep(seeds: int) -> list[str]:
     for key in finished:
         if not (runs.published_dir() / key).is_dir():
             runs.publish(key)
-    kept = sorted(_kept() | finished)
-    runs.write_json(results_dir() / KEPT, kept)
+    return _keep(_kept() | finished)
+
+
+def _keep(keys: set[str]) -> list[str]:
+    """Note which runs are kept for later; those on which something published rests are not."""
+    path, kept = results_dir() / KEPT, sorted(keys - _stamped_runs())
+    if kept:
+        runs.write_json(path, kept)
+    else:
+        path.unlink(missing_ok=True)
     return kept
 
 
@@ -262,13 +273,18 @@ def _kept() -> set[str]:
     return set(json.loads(path.read_text())) if path.is_file() else set()
 
 
+def _stamped_runs() -> set[str]:
+    return {key for one in read_stamps().values() for key in one["runs"]}
+
+
 def _wanted_runs() -> set[str]:
     """Runs on which something published rests, or will."""
-    return {key for one in read_stamps().values() for key in one["runs"]} | _kept()
+    return _stamped_runs() | _kept()
 
 
 def sweep() -> None:
     """Remove published runs on which nothing rests any more."""
+    _keep(_kept())
     wanted = _wanted_runs()
     for path in runs.published_dir().iterdir():
         if path.name not in wanted:
@@ -277,7 +293,8 @@ def sweep() -> None:
 
 def claims() -> pd.DataFrame:
     """All notebooks' rows on the paper's claims, in the order of the claims."""
-    tables = [pd.read_csv(path) for path in sorted((results_dir() / "tables").glob("[0-9][0-9]_claims.csv"))]
+    paths = sorted((results_dir() / "tables").glob("[0-9][0-9]_claims.csv"))
+    tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]  # the notebook is 05, not 5
     return pd.concat(tables, ignore_index=True).sort_values("claim", key=lambda c: c.str[:2], kind="stable")
 
 
@@ -404,12 +421,21 @@ def main() -> None:
 
 
 def _publish_all(wanted: Mapping[str, Mapping[str, Any]], stored: str) -> float:
-    """The minutes that publishing these notebooks, with their parameters, took."""
-    begin = time.monotonic()
-    for name, parameters in wanted.items():
+    """The minutes that publishing these notebooks, with their parameters, took.
+
+    One after the other, as the later ones use what the earlier ones train; several at a time where nothing is trained.
+    """
+
+    def one(name: str) -> None:
         print(f"{name} ...", flush=True)
-        publish(name, parameters, stored)
+        publish(name, wanted[name], stored)
         print(f"{name}: {read_stamps()[name]['cost']['minutes']:.1f} minutes", flush=True)
+
+    begin, together = time.monotonic(), stored == runs.ONLY
+    with ThreadPoolExecutor(os.cpu_count() if together else 1) as pool:
+        one_thread = {"OMP_NUM_THREADS": "1"} if together else {}
+        with _environment(**one_thread):
+            list(pool.map(one, wanted))
     return (time.monotonic() - begin) / 60
 
 

@@ -12,6 +12,7 @@ hours goes on from what others have published; by default they are left alone, a
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import logging
@@ -303,11 +304,14 @@ def digest(path: Path) -> str:
 def source_hash(files: Iterable[Path] | None = None) -> str:
     """Digest of the package's code, or of some of its files: lines without docstrings, comments and empty lines."""
     chosen = sorted(PACKAGE.rglob("*.py") if files is None else files)
-    text = "".join(f"{p.relative_to(PACKAGE)}\n{_code(p.read_text())}" for p in chosen)
+    text = "".join(f"{p.relative_to(PACKAGE)}\n{_code(p, p.stat().st_mtime_ns)}" for p in chosen)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _code(source: str) -> str:
+@functools.cache  # a notebook reads hundreds of runs, and each is compared with the sources
+def _code(path: Path, changed: int) -> str:
+    """The code in a file, which was last changed at that time."""
+    source = path.read_text()
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     prose: set[int] = set()
     for node in ast.walk(ast.parse(source)):

@@ -7,7 +7,8 @@ are resampled. What another *training* could have given is told by :func:`spread
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,10 +140,8 @@ def ratio_interval(parts: ArrayLike, wholes: ArrayLike, resamples: int = RESAMPL
 
 
 def _ratio(x: NDArray[np.float64], y: NDArray[np.float64], resamples: int, seed: int) -> Interval:
-    rng, ratios = np.random.default_rng(seed), []
-    for start in range(0, resamples, _BATCH):
-        # How often each problem is drawn: two matrix products instead of gathering 10,000 x n scores twice.
-        drawn = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=min(_BATCH, resamples - start))
+    ratios = []
+    for drawn in _drawn(len(y), resamples, seed):
         part, whole = drawn @ x, drawn @ y
         ratios.append(np.divide(part, whole, out=np.full(len(part), np.inf), where=whole != 0))
     tail = (1 - CONFIDENCE) / 2
@@ -170,12 +169,9 @@ def ratio_difference(
     if m.sum() == 0 or n.sum() == 0:
         return Difference(*[float("nan")] * 3, len(x), float("nan"))
     found = _share(x.sum(), m.sum()) - _share(y.sum(), n.sum())
-    rng, drawn, swapped = np.random.default_rng(seed), [], []
-    for start in range(0, resamples, _BATCH):
-        size = min(_BATCH, resamples - start)
-        times = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=size)
+    drawn, swapped = [], []
+    for times, swap in zip(_drawn(len(x), resamples, seed), _swaps(len(x), resamples, seed)):
         drawn.append(_share(times @ x, times @ m) - _share(times @ y, times @ n))
-        swap = rng.integers(0, 2, size=(size, len(x)))
         ours = _share(x.sum() + swap @ (y - x), m.sum() + swap @ (n - m))
         swapped.append(ours - _share(y.sum() + swap @ (x - y), n.sum() + swap @ (m - n)))
     tail = (1 - CONFIDENCE) / 2
@@ -183,6 +179,28 @@ def ratio_difference(
     as_far = np.abs(np.concatenate(swapped)) >= abs(found) - 1e-12
     p = (as_far.sum() + 1) / (resamples + 1)
     return Difference(float(found), float(low), float(high), len(x), float(p))
+
+
+# Tables have hundreds of intervals over the same problems: what is drawn for one serves them all.
+@functools.lru_cache(maxsize=2)
+def _drawn(n: int, resamples: int, seed: int) -> list[NDArray[np.uint16]]:
+    """How often each of ``n`` problems is drawn, in batches (resamples, problems).
+
+    With it a sum over a resample is a matrix product, instead of 10,000 x n scores gathered.
+    """
+    rng, alike = np.random.default_rng(seed), np.full(n, 1 / n)
+    return [rng.multinomial(n, alike, size=size).astype(np.uint16) for size in _batches(resamples)]
+
+
+@functools.lru_cache(maxsize=2)
+def _swaps(n: int, resamples: int, seed: int) -> list[NDArray[np.int8]]:
+    """Which of ``n`` pairs change places (1) or stay (0), in batches (resamples, problems)."""
+    rng = np.random.default_rng([seed, 1])
+    return [rng.integers(0, 2, size=(size, n), dtype=np.int8) for size in _batches(resamples)]
+
+
+def _batches(resamples: int) -> Iterator[int]:
+    return (min(_BATCH, resamples - start) for start in range(0, resamples, _BATCH))
 
 
 def _share(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
@@ -235,7 +253,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 def corrected(p: Sequence[float]) -> NDArray[np.float64]:
     """p-values corrected by Holm's method for how many there are; NaN (an undefined comparison) does not count."""
-    found = np.asarray(p, dtype=float)
+    found = np.array(p, dtype=float)
     known = ~np.isnan(found)
     if known.any():
         found[known] = multipletests(found[known], method="holm")[1]

@@ -529,6 +529,12 @@ def test_no_vllm(random_lm, monkeypatch):
 # --- the notebooks -------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory):
+    """One home for the notebooks, so that 07 finds what 04 trained."""
+    return tmp_path_factory.mktemp("study")
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -537,11 +543,13 @@ def test_no_vllm(random_lm, monkeypatch):
         ("07_benchmarks", {"guests": ["openai:tiny-chat"], "seeds": 1}),
     ],
 )
-def test_notebooks_ask_a_server(name, options, server, random_lm, home):
+def test_notebooks_ask_a_server(name, options, server, random_lm, shared_home, monkeypatch):
+    home = shared_home
+    monkeypatch.setenv("CYCLE_HOME", str(home))
     server.answer = lambda body: ["```python\ndef f(*args):\n    return None\n```"] * body["n"]
     sizes = yaml.safe_load((paths.ROOT / "tests" / "overrides.yaml").read_text())[name]
     papermill.execute_notebook(
-        paths.NOTEBOOKS / f"{name}.ipynb", home / "out.ipynb", {"model": random_lm, **sizes, **options},
+        paths.NOTEBOOKS / f"{name}.ipynb", home / f"{name}.ipynb", {"model": random_lm, **sizes, **options},
         progress_bar=False, kernel_name="python3",
     )  # fmt: skip
     assert server.asked and {status for status, _ in server.asked} == {200}
@@ -553,4 +561,4 @@ def test_notebooks_ask_a_server(name, options, server, random_lm, home):
         copies = tables[f"{name[:2]}_copies"].query("model == 'openai:tiny-chat' and kind == 'exact'")
         assert len(copies) and (copies["value"] == 1).all()
     assert all(set(table.get("feedback_tests", ["all"])) == {"all"} for table in tables.values())
-    assert SECRET not in (home / "out.ipynb").read_text()
+    assert SECRET not in (home / f"{name}.ipynb").read_text()

@@ -171,3 +171,9 @@ def test_a_difference_of_ratios_is_paired_and_has_no_sign_without_a_difference()
     assert stats.verdict(nothing) == "undefined"
     with pytest.raises(ValueError, match="same problems"):
         stats.ratio_difference(copies, attempts, copies[1:], attempts[1:])
+
+
+def test_correction_leaves_its_argument_alone():
+    p = np.array([0.01, 0.04, np.nan])
+    assert stats.corrected(p)[:2].tolist() == pytest.approx([0.02, 0.04])
+    assert p[0] == 0.01 and np.isnan(stats.corrected(pd.Series(p))[2])
