@@ -1,11 +1,16 @@
 """Ablations at small size: settings share stage 1, are measured and compared by rule."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cycle_utils import ablation, metrics, runs, stages, study
 from cycle_utils.attention import PARTS, Attend, attend, attention_of
+from cycle_utils.models import TINY, count_parameters, locate
+from cycle_utils.paths import ASSETS
 from cycle_utils.training import Masking, PGMCollator
 
 SMALL = {"problems": 12, "finetune_steps": 2, "samples": 1, "steps": 2}
@@ -101,6 +106,17 @@ def test_mutated_faults_are_no_samples_of_the_model(random_lm):
     drawn, examples = stages.attempts_of(run), stages.read_examples(run)
     assert not drawn["passed"].any() and {e["kind"] for e in examples} == {"refine"}
     assert runs.key_of(config) != runs.key_of(study.recipe(model=random_lm, **SMALL).distil)
+
+
+def test_the_shipped_sizes_span_a_factor_of_eight_and_share_a_recipe():
+    names = (*ablation.LADDER, TINY)
+    sizes = [count_parameters(name) for name in names]
+    assert max(sizes) >= 8 * min(sizes)
+    assert sum(path.stat().st_size for path in ASSETS.rglob("*.safetensors")) <= 25e6
+    configs = [json.loads((Path(locate(name)) / runs.RECORD).read_text())["config"] for name in names]
+    for what in ("steps", "batch_size", "learning_rate"):
+        assert len({(one["train"][what], one["recurring"][what]) for one in configs}) == 1
+    assert len({(one["block"], one["ambiguity"]) for one in configs}) == 1
 
 
 def test_dropped_passing_samples():
