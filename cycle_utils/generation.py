@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
-from transformers import StoppingCriteria, StoppingCriteriaList, set_seed
+from transformers import set_seed
 
-from cycle_utils.models import context_length, decode
+from cycle_utils.decoding import BatchDraws, Choose, Made, OwnDraws, decode, greedy
+from cycle_utils.models import context_length
+from cycle_utils.models import decode as text_of
 from cycle_utils.prompts import NoRoom, Prompt
 from cycle_utils.runs import later
 from cycle_utils.served import ServedLM, VllmLM
 
 TRUNCATIONS = ("middle", "left")
+DRAWS = ("batch", "own")
 LOOK_EVERY = 16  # tokens between two looks at whether a program is finished
 
 
@@ -26,14 +30,18 @@ LOOK_EVERY = 16  # tokens between two looks at whether a program is finished
 class Sampling:
     """How to sample: the artifact's top-p 0.95, no top-k; temperature 0 is greedy.
 
+    What a model folder's generation config asks for beyond its end tokens (a repetition penalty, say) is not done.
+
     Attributes:
         max_new_tokens: of one completion, in tokens.
         batch_size: sequences at a time.
         truncation: of prompts that do not fit the context. ``middle`` cuts the middle of the faulty program, so that
             description and feedback stay whole; ``left`` cuts whatever stands first [artifact].
-        stop_early: end a completion as soon as the text has gone past the program; what is kept is the same, but the
-            random numbers drawn for later batches are not. Conversations are not ended: a chat model ends its answer
-            itself; nor is what runs elsewhere.
+        stop_early: end a completion as soon as the text has gone past the program; what is kept is the same, but, with
+            draws by ``batch``, the random numbers of later batches are not. What runs elsewhere is not ended.
+        draws: random numbers for each ``batch``, in which sequences depend on their neighbours (what was published
+            for the tiny LM), or of each sequence's ``own``: then it comes out alike in any company and order, and a
+            sequence that ends makes room for the next one at once.
     """
 
     temperature: float = 0.6
@@ -42,12 +50,25 @@ class Sampling:
     batch_size: int = 128
     truncation: str = later("middle")
     stop_early: bool = later(False)
+    draws: str = later("batch")
 
     def __post_init__(self) -> None:
-        if self.truncation not in TRUNCATIONS:
-            raise ValueError(f"unknown truncation {self.truncation!r}; choose one of {', '.join(TRUNCATIONS)}")
+        for name, choices in (("truncation", TRUNCATIONS), ("draws", DRAWS)):
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
         if self.temperature < 0:
             raise ValueError(f"temperature is {self.temperature}; give 0 (greedy) or more")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A model's text, and why it ended: ``end``, ``length`` or ``program``, see :class:`cycle_utils.decoding.Made`.
+
+    Empty where a server does not say.
+    """
+
+    text: str
+    ended: str = ""
 
 
 def room(model, sampling: Sampling) -> int | None:
@@ -56,26 +77,26 @@ def room(model, sampling: Sampling) -> int | None:
     return None if context is None else context - sampling.max_new_tokens
 
 
-@torch.inference_mode()
 def generate(
     model, tokenizer, prompts: Sequence[str | Prompt], sampling: Sampling, samples: int = 1, seed: int = 0,
     progress: bool = True, finished: Callable[[int, str], bool] | None = None, stream: Path | None = None,
-    usage: Counter | None = None,
-) -> list[list[str]]:  # fmt: skip
+    usage: Counter | None = None, names: Sequence[str] | None = None,
+) -> list[list[Completion]]:  # fmt: skip
     """``samples`` completions for each prompt, in the order of the prompts.
 
-    Prompts are sorted by length into batches, so that little is padding. The same arguments give the same
-    completions on the same machine; another batch size may not. A served model is given seeds too, but what it makes
-    of them is up to its server.
+    Short prompts come first, so that little is padding. The same arguments give the same completions on the same
+    machine; with draws by batch, another batch size may not. A served model is given seeds too, but what it makes of
+    them is up to its server.
 
     Args:
         model: an LM, or one that runs elsewhere (:mod:`cycle_utils.served`); a served one has no tokenizer.
         finished: for the index of a prompt and the text so far, whether more of it is of no use; asked every
             :data:`LOOK_EVERY` tokens.
-        stream: a file to which each batch is written as it comes. What it holds already is not made again, and the
+        stream: a file to which completions are written as they come. What it holds already is not made again, and the
             rest comes out as if there had been no interruption.
         usage: is increased by the ``prompt_tokens`` and ``completion_tokens`` of all completions, as the server
             counts them or, here, without those that only end a text; what ``stream`` held already counts too.
+        names: of the prompts, by which each draws its own random numbers; their indices if not given.
 
     Raises:
         NoRoom: a prompt that leaves no room for the new tokens.
@@ -89,24 +110,74 @@ def generate(
     ids = _fitting(model, tokenizer, prompts, sampling, chat)
     if isinstance(model, VllmLM):
         return _elsewhere(model, ids, sampling, samples, seed, progress, stream, usage)
-    order = [i for i in sorted(range(len(ids)), key=lambda i: len(ids[i])) for _ in range(samples)]
-    completions: list[list[str]] = [[] for _ in ids]
-    set_seed(seed)
     model.eval()
-    done = _read_stream(stream, usage)
-    for chosen, text in done:
-        completions[chosen].append(text)
-    batches = range(len(done), len(order), sampling.batch_size)
-    for start in tqdm(batches, desc="generate", disable=not progress, leave=False):
-        chosen = order[start : start + sampling.batch_size]
-        stopping = _Stopping(tokenizer, chosen, finished) if finished else None
-        texts, new = _batch(model, tokenizer, [ids[i] for i in chosen], sampling, stopping, chat)
-        for i, text in zip(chosen, texts):
-            completions[i].append(text)
-        spent = {"prompt_tokens": sum(len(ids[i]) for i in chosen), "completion_tokens": new}
-        _write_stream(stream, chosen, texts, spent, _random_states())
+    order = [(i, s) for i in sorted(range(len(ids)), key=lambda i: len(ids[i])) for s in range(samples)]
+    found = _read_stream(stream, usage)
+    bar = tqdm(total=len(order), initial=len(found), desc="generate", disable=not progress, leave=False)
+    make = _in_batches if sampling.draws == "batch" else _in_company
+    for jobs, completions, states in make(model, tokenizer, ids, order, found, sampling, seed, finished, names):
+        spent = {
+            "prompt_tokens": sum(len(ids[i]) for i, _ in jobs),
+            "completion_tokens": sum(len(made.tokens) for made, _ in completions),
+        }
+        fresh = [(*job, Completion(text, made.why)) for job, (made, text) in zip(jobs, completions)]
+        _write_stream(stream, fresh, spent, states)
         usage.update(spent)
-    return completions
+        found += fresh
+        bar.update(len(fresh))
+    bar.close()
+    return _arranged(found, len(ids), samples)
+
+
+_Job = tuple[int, int]  # the index of a prompt, and which of its samples
+_Fresh = Iterator[tuple[Sequence[_Job], Sequence[tuple[Made, str]], list[str]]]  # with the random numbers' state
+
+
+def _in_batches(model, tokenizer, ids, order, found, sampling: Sampling, seed: int, finished, names) -> _Fresh:
+    """One batch after the other, each with one stream of random numbers that goes on from the last one's."""
+    if not found:  # else the stream has restored the state behind its last batch
+        set_seed(seed)
+    for start in range(len(found), len(order), sampling.batch_size):
+        jobs = order[start : start + sampling.batch_size]
+        choose = greedy if sampling.temperature == 0 else BatchDraws(sampling.temperature, sampling.top_p, len(jobs))
+        yield jobs, list(_decoded(model, tokenizer, ids, jobs, choose, sampling, finished)), _random_states()
+
+
+def _in_company(model, tokenizer, ids, order, found, sampling: Sampling, seed: int, finished, names) -> _Fresh:
+    """All at once, each with random numbers of its own."""
+    there = {(i, s) for i, s, _ in found}
+    jobs = [job for job in order if job not in there]
+    choose: Choose = greedy
+    if sampling.temperature > 0:
+        seeds = [_own_seed(seed, names[i] if names else str(i), s) for i, s in jobs]
+        choose = OwnDraws(sampling.temperature, sampling.top_p, seeds, sampling.max_new_tokens)
+    for made, text in _decoded(model, tokenizer, ids, jobs, choose, sampling, finished, ordered=False):
+        yield [jobs[made.number]], [(made, text)], []
+
+
+def _own_seed(seed: int, name: str, sample: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{sample}".encode()).digest()[:8])
+
+
+def _decoded(
+    model, tokenizer, ids, jobs: Sequence[_Job], choose: Choose, sampling: Sampling, finished, ordered: bool = True
+) -> Iterator[tuple[Made, str]]:
+    """What :func:`~cycle_utils.decoding.decode` makes of some jobs, with its text, as it comes or in their order."""
+
+    def enough(made: Made) -> bool:
+        looked_at = len(made.tokens) % LOOK_EVERY == 0
+        return looked_at and finished(jobs[made.number][0], text_of(tokenizer, made.tokens))
+
+    prompts, stop = [ids[i] for i, _ in jobs], enough if finished else None
+    ends = _ends(model, tokenizer)
+    all_made = decode(model, prompts, choose, ends, sampling.max_new_tokens, sampling.batch_size, stop)
+    for made in sorted(all_made, key=lambda one: one.number) if ordered else all_made:
+        yield made, text_of(tokenizer, made.tokens)
+
+
+def _arranged(found: Sequence[tuple[int, int, Completion]], prompts: int, samples: int) -> list[list[Completion]]:
+    by_job = {(i, s): completion for i, s, completion in found}
+    return [[by_job[i, s] for s in range(samples)] for i in range(prompts)]
 
 
 def _fitting(model, tokenizer, prompts: Sequence[str | Prompt], sampling: Sampling, chat: bool) -> list[list[int]]:
@@ -136,62 +207,24 @@ def _conversations(model: ServedLM, prompts: Sequence[str | Prompt]) -> list[Seq
 def _elsewhere(
     model: ServedLM | VllmLM, requests: Sequence, sampling: Sampling, samples: int, seed: int, progress: bool,
     stream: Path | None, usage: Counter,
-) -> list[list[str]]:  # fmt: skip
+) -> list[list[Completion]]:  # fmt: skip
     """:func:`generate` for a model that runs elsewhere: a line of the stream is the answer to one prompt."""
-    completions: list[list[str]] = [[] for _ in requests]
-    for i, text in _read_stream(stream, usage):
-        completions[i].append(text)
-    missing = {i: requests[i] for i, texts in enumerate(completions) if not texts}
+    found = _read_stream(stream, usage)
+    there = {i for i, _, _ in found}
+    missing = {i: request for i, request in enumerate(requests) if i not in there}
     answers = model.complete(missing, sampling, samples, seed)
     for i, answer in tqdm(answers, desc="generate", total=len(missing), disable=not progress, leave=False):
-        completions[i] = answer.texts
-        _write_stream(stream, [i] * samples, answer.texts, answer.usage, [])
+        fresh = [(i, s, Completion(text)) for s, text in enumerate(answer.texts)]
+        _write_stream(stream, fresh, answer.usage, [])
         usage.update(answer.usage)
-    return completions
-
-
-def _batch(
-    model, tokenizer, ids: list[list[int]], sampling: Sampling, stopping: _Stopping | None, chat: bool
-) -> tuple[list[str], int]:
-    """A completion of each prompt, and how many tokens they have together."""
-    batch = tokenizer.pad({"input_ids": ids}, padding=True, padding_side="left", return_tensors="pt").to(model.device)
-    greedy = sampling.temperature == 0
-    options = {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    if stopping:
-        stopping.start = batch["input_ids"].shape[1]
-        options["stopping_criteria"] = StoppingCriteriaList([stopping])
-    out = model.generate(
-        **batch,
-        do_sample=not greedy,
-        max_new_tokens=sampling.max_new_tokens,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=_ends(model, tokenizer) if chat else tokenizer.eos_token_id,
-        **options,
-    )
-    made = out[:, batch["input_ids"].shape[1] :]
-    ending = torch.tensor([*_ends(model, tokenizer), tokenizer.pad_token_id], device=made.device)
-    return [decode(tokenizer, row) for row in made], int((~torch.isin(made, ending)).sum())
+        found += fresh
+    return _arranged(found, len(requests), samples)
 
 
 def _ends(model, tokenizer) -> list[int]:
-    """Tokens that end a text. Those that end a chat model's turn may stand in its generation config alone."""
+    """Tokens that end a text: all special ones, for nothing behind one belongs to it, and those of the model folder."""
     turn = model.generation_config.eos_token_id
-    return list({tokenizer.eos_token_id, *(turn if isinstance(turn, list) else [turn])} - {None})
-
-
-class _Stopping(StoppingCriteria):
-    """Ends the sequences of one batch whose text is finished."""
-
-    def __init__(self, tokenizer, chosen: Sequence[int], finished: Callable[[int, str], bool]) -> None:
-        self.tokenizer, self.chosen, self.finished, self.start = tokenizer, chosen, finished, 0
-        self.ended = torch.zeros(len(chosen), dtype=torch.bool)
-
-    def __call__(self, input_ids: torch.LongTensor, scores, **options) -> torch.Tensor:
-        if (input_ids.shape[1] - self.start) % LOOK_EVERY == 0:
-            for row, i in enumerate(self.chosen):
-                if not self.ended[row]:
-                    self.ended[row] = self.finished(i, decode(self.tokenizer, input_ids[row, self.start :]))
-        return self.ended.to(input_ids.device)
+    return sorted({*tokenizer.all_special_ids, *(turn if isinstance(turn, list) else [turn])} - {None})
 
 
 def _random_states() -> list[str]:
@@ -200,18 +233,18 @@ def _random_states() -> list[str]:
 
 
 def _write_stream(
-    stream: Path | None, chosen: Sequence[int], texts: Sequence[str], usage: Mapping[str, int], states: Sequence[str]
+    stream: Path | None, made: Sequence[tuple[int, int, Completion]], usage: Mapping[str, int], states: Sequence[str]
 ) -> None:
-    """One line for a batch: its texts, what they cost, and the state of the random numbers behind it."""
+    """One line: completions with their jobs, what they cost, and the state of the random numbers behind them."""
     if stream:
-        line = {"chosen": list(chosen), "texts": list(texts), "usage": usage, "random": list(states)}
+        rows = [[i, s, one.text, one.ended] for i, s, one in made]
         with stream.open("a") as file:
-            print(json.dumps(line), file=file)
+            print(json.dumps({"made": rows, "usage": usage, "random": list(states)}), file=file)
 
 
-def _read_stream(stream: Path | None, usage: Counter) -> list[tuple[int, str]]:
+def _read_stream(stream: Path | None, usage: Counter) -> list[tuple[int, int, Completion]]:
     """What an interrupted call has written, and the random numbers as they were then; a torn last line is dropped."""
-    found: list[tuple[int, str]] = []
+    found: list[tuple[int, int, Completion]] = []
     if stream is None or not stream.is_file():
         return found
     whole, states = [], []
@@ -220,8 +253,8 @@ def _read_stream(stream: Path | None, usage: Counter) -> list[tuple[int, str]]:
             break
         row = json.loads(line)
         whole.append(line)
-        found += list(zip(row["chosen"], row["texts"]))
-        usage.update(row.get("usage", {}))
+        found += [(i, s, Completion(text, ended)) for i, s, text, ended in row["made"]]
+        usage.update(row["usage"])
         states = row["random"]
     stream.write_text("".join(whole))
     for number, state in enumerate(states):

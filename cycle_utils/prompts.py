@@ -23,6 +23,7 @@ STYLES = ("cycle", "plain", "chat")
 Message = Mapping[str, str]  # ``role``, which is user or assistant, and ``content``
 # The template's headers, as the artifact has them (REFERENCE.md, stage 2).
 BAD, FAILURE, GOOD = "### Bad Solution:", "### Execution Failure:", "### Good solution:"
+HEADERS = (BAD, FAILURE, GOOD)
 CUT = "..."  # stands for the middle of a faulty program that does not fit
 
 
@@ -152,7 +153,8 @@ def _plain(problem: Problem, code: str, feedback: str) -> Prompt:
         ],
         start,
     )
-    whole = f"{body}\n\n{text}" + (f"\n    {quotes}" if quotes else "")
+    indent = re.match(r"\s*", head.rsplit("\n", 1)[-1])[0]  # that of a docstring within a function, or none
+    whole = f"{body}\n\n{text}" + (f"\n{indent}{quotes}" if quotes else "")
     return Prompt(whole, {"description": (0, len(body)), "template": (start, len(whole)), **spans})
 
 
@@ -206,56 +208,16 @@ def defines(completion: str, entry_point: str | None) -> bool:
 
 
 def shown_code(problem: Problem, completion: str) -> str:
-    """The program as a refine prompt shows it: a whole definition, without the description."""
+    """The program as a refine prompt shows it: a whole definition, without the description.
+
+    A body gets the signature that the prompt has; what is neither body nor definition is shown as it was written.
+    """
+    body, begun = completion.lstrip("\n").rstrip(), signature(problem)
     if problem.entry_point is None or defines(completion, problem.entry_point):
         return completion.strip("\n")
-    return signature(problem) + "\n" + completion.lstrip("\n").rstrip()
+    return f"{begun}\n{body}" if begun and not body[:1].strip() else body
 
 
 def refine_target(problem: Problem, solution: str) -> str:
     """What a refine example teaches: the whole program, behind the newline that a prompt leaves to it."""
     return "\n" + shown_code(problem, solution)
-
-
-# A line at column 0 that may belong to a program of several definitions; anything else ends it.
-_TOP_LEVEL = re.compile(r"(def|class|import|from|async|@)\b|@|[)\]}]|[A-Za-z_][A-Za-z_0-9]*\s*=[^=]")
-
-
-def trim(completion: str, entry_point: str | None) -> str:
-    """A completion without what follows the program: prose, tests, another header.
-
-    A body ends before the first line that is not indented, by whatever white space: two spaces and tabs are
-    kept. A whole definition ends, after the entry point's own, before the first top-level line that is no
-    definition, import or assignment. A program that reads standard input ends before the next header.
-    """
-    completion = completion.split(f"\n{BAD}")[0].split(f"\n{FAILURE}")[0].split(f"\n{GOOD}")[0]
-    if entry_point is None:
-        return completion.rstrip()
-    whole, kept, seen = defines(completion, entry_point), [], False
-    for number, line in enumerate(completion.split("\n")):
-        top_level = bool(line.strip()) and not line[0].isspace()
-        if top_level and number > 0:
-            seen = seen or defines("\n".join(kept), entry_point)
-            if not whole or (seen and not _TOP_LEVEL.match(line)):
-                break
-        kept.append(line)
-    return "\n".join(kept).rstrip()
-
-
-# A fenced block, or the rest of an answer that was cut off within one.
-_BLOCK = re.compile(r"^[ \t]*```[^`\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
-
-
-def answered(answer: str, entry_point: str | None) -> str:
-    """The program in a chat model's answer, as a completion.
-
-    It is the first fenced block that defines the entry point, else the first block, else the whole answer. What such a
-    model thinks aloud, up to ``</think>``, is no part of its answer. Other than in a continued prompt, a block that
-    begins at the left margin is kept whole even if it does not define the entry point: it may hold ``class Solution``.
-    """
-    answer = answer.rsplit("</think>", 1)[-1]
-    blocks = _BLOCK.findall(answer)
-    if not blocks:
-        return trim(answer, entry_point)
-    program = "\n" + next((block for block in blocks if defines(block, entry_point)), blocks[0]).rstrip()
-    return trim(program, entry_point) if defines(program, entry_point) or program[1:2].isspace() else program

@@ -26,23 +26,23 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils import datafiles, farm, processes, tinylm
+from cycle_utils.answers import answered, is_answered
 from cycle_utils.benchmarks import load_problems, training_options
 from cycle_utils.execution import Judge, Verdict
-from cycle_utils.generation import Sampling, generate, room
+from cycle_utils.generation import Completion, Sampling, generate, room
 from cycle_utils.models import TINY, load_model, load_tokenizer, render_chat
 from cycle_utils.mutation import mutants
 from cycle_utils.problems import Problem
+from cycle_utils.programs import is_whole, trim
 from cycle_utils.prompts import (
     NoRoom,
     Prompt,
-    answered,
     defines,
     one_time_prompt,
     refine_prompt,
     refine_target,
     shown_code,
     transcript,
-    trim,
 )
 from cycle_utils.runs import ATTEMPTS, Run, build, is_built, later
 from cycle_utils.served import split_name
@@ -103,6 +103,7 @@ class Distil:
     ``target`` is how a failure finds its right program: the canonical solution nearest by ``bm25``, or one
     at ``random``. Two options are for ablations: ``faults`` may be ``mutated`` canonical solutions instead of the
     LM's ``own`` samples, and ``keep_passing`` says whether samples that passed become examples of plain generation.
+    ``strays`` is as in :class:`Loop`.
     """
 
     fine_tune: FineTune = FineTune()
@@ -111,6 +112,7 @@ class Distil:
     target: str = "bm25"
     faults: str = later("own")
     keep_passing: bool = later(True)
+    strays: bool = later(False)
 
     def __post_init__(self) -> None:
         for name, choices in (("target", TARGETS), ("faults", FAULTS)):
@@ -150,6 +152,8 @@ class Loop:
             comes from public tests, and the hidden ones score.
         stop_when_flat: stop after a round that mended nothing [paper]; otherwise all rounds are run.
         shuffled: feedback is that of another problem's faulty program: a control.
+        strays: a text without the entry point is judged and shown as it was written. Loops of the tiny LM were
+            published without: there it counts as an empty program.
     """
 
     model: str = TINY
@@ -169,6 +173,7 @@ class Loop:
     stop_when_flat: bool = False
     seed: int = 0
     shuffled: bool = later(False)
+    strays: bool = later(False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperatures", tuple(float(t) for t in self.temperatures))  # 0 and 0.0: one run
@@ -239,7 +244,7 @@ def distil(config: Distil, progress: bool = True) -> Run:
             attempts = self_refine(
                 load_model(tuned.folder), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
                 samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
-                progress=progress, folder=_checkpoints(folder),
+                strays=config.strays, progress=progress, folder=_checkpoints(folder),
             )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         examples = distilled_examples(problems, attempts, config.target, seed)
@@ -303,7 +308,7 @@ def loop(config: Loop, progress: bool = True) -> Run:
             load_model(config.model), problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
             samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
-            stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, progress=progress,
+            stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, progress=progress,
             folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
@@ -325,7 +330,7 @@ def self_refine(
     model, problems: Sequence[Problem], *, tokenizer=None, judge: Judge | None = None, rounds: int = 4,
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
-    stop_when_flat: bool = False, shuffled: bool = False, progress: bool = True,
+    stop_when_flat: bool = False, shuffled: bool = False, strays: bool = False, progress: bool = True,
     on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None, usage: Counter | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
@@ -335,6 +340,7 @@ def self_refine(
         samples: independent trajectories for each problem.
         rounds: refinements at most; 0 for one-time generation only.
         shuffled: show each faulty program with the feedback of another problem's (none, where there is no other).
+        strays: judge and show a text without the entry point as it was written; else it counts as an empty program.
         on_round: is given the attempts of each round when it ends.
         folder: where finished rounds and the generations of the current one are kept while the loop runs: a loop that
             was cut off and is called again with the same arguments goes on from there, and ends as if it had not been.
@@ -343,7 +349,8 @@ def self_refine(
     Returns:
         one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
         ``completion``, ``code`` (the program as a refine prompt shows it), ``status``, ``passed``,
-        ``done``, ``feedback`` and ``behaviour`` (a digest of what every test gave). A trajectory ends when it
+        ``done``, ``feedback``, ``behaviour`` (a digest of what every test gave) and ``ended`` (why its text ended, see
+        :class:`~cycle_utils.generation.Completion`). A trajectory ends when it
         is ``done``: when no test that may be shown fails, or, unsolved, when its refine prompt does not fit the
         model's context.
 
@@ -367,10 +374,13 @@ def self_refine(
         if fresh is None:
             now = replace(sampling, temperature=temperatures[min(round_, 1)])
             stream = folder / f"round-{round_}.jsonl" if folder else None
-            completions = _complete(model, tokenizer, prompts, live, now, seed * 1000 + round_, progress, stream, spent)
-            verdicts = _judge([p for p, _, _ in live], completions, feedback_tests, judge, progress)
+            completions = _complete(
+                model, tokenizer, prompts, live, now, seed * 1000 + round_, progress, stream, spent, strays
+            )
+            texts = [completion.text for completion in completions]
+            verdicts = _judge([p for p, _, _ in live], texts, feedback_tests, judge, progress)
             fresh = [
-                _row(p, s, round_, prompt.text, completion, *verdict)
+                {**_row(p, s, round_, prompt.text, completion.text, *verdict), "ended": completion.ended}
                 for (p, s, _), prompt, completion, verdict in zip(live, prompts, completions, verdicts)
             ]
             _keep(folder, round_, fresh, spent)
@@ -459,18 +469,21 @@ def _kept(folder: Path | None, round_: int) -> tuple[list[dict] | None, Counter]
 
 def _complete(
     model, tokenizer, prompts: Sequence[Prompt], live, sampling: Sampling, seed: int, progress: bool,
-    stream: Path | None, usage: Counter,
-) -> list[str]:  # fmt: skip
-    def finished(i: int, text: str) -> bool:
-        """Whether whole lines behind the program have been written."""
-        lines = text[: text.rfind("\n") + 1].rstrip()
-        return len(trim(lines, live[i][0].entry_point)) < len(lines)
+    stream: Path | None, usage: Counter, strays: bool,
+) -> list[Completion]:  # fmt: skip
+    """The program in each answer, as a completion, and why its text ended."""
+    read, over = (answered, is_answered) if prompts[0].messages else (partial(trim, strays=strays), is_whole)
 
-    chat = bool(prompts[0].messages)
-    stop = finished if sampling.stop_early and not chat else None
-    texts = generate(model, tokenizer, prompts, sampling, 1, seed, progress, stop, stream, usage)
-    program = answered if chat else trim
-    return [program(text[0], problem.entry_point) for text, (problem, _, _) in zip(texts, live)]
+    def finished(i: int, text: str) -> bool:
+        return over(text, live[i][0].entry_point, live[i][0].prompt)
+
+    names = [f"{problem.task_id}/{sample}" for problem, sample, _ in live]
+    stop = finished if sampling.stop_early else None
+    texts = generate(model, tokenizer, prompts, sampling, 1, seed, progress, stop, stream, usage, names)
+    return [
+        replace(text, text=read(text.text, problem.entry_point, problem.prompt))
+        for (text,), (problem, _, _) in zip(texts, live)
+    ]
 
 
 def _judge(problems, completions, feedback_tests: str, judge: Judge | None, progress: bool) -> list[tuple]:
