@@ -46,7 +46,7 @@ def test_a_change_of_a_stage_makes_it_stale(copied, monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "PACKAGE", package)
     monkeypatch.setattr(publishing, "PACKAGE", package)
     before = list(publishing.stale())
-    source = package / "method" / "stages.py"
+    source = package / "method" / "distillation.py"
     source.write_text("# a comment changes nothing\n" + source.read_text())
     assert list(publishing.stale()) == before
     source.write_text(source.read_text().replace("rng.choice(solutions)", "solutions[0]"))
