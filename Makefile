@@ -21,17 +21,17 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 study: $(READY)  ## run the core notebooks; figures, tables and notebooks go to results/ (SEEDS=3 for three)
-	$(BIN)/python -m cycle_utils.published --seeds $(SEEDS)
+	$(BIN)/python -m cycle_utils.study.publishing --seeds $(SEEDS)
 
 ablations: $(READY)  ## 05, 06, 08 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)
-	$(if $(FRESH),,CYCLE_STORED=first) $(BIN)/python -m cycle_utils.ablation --seeds $(SEEDS)
-	$(BIN)/python -m cycle_utils.published 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation --ladder --seeds $(SEEDS) $(if $(FRESH),,--first)
+	$(if $(FRESH),,CYCLE_STORED=first) $(BIN)/python -m cycle_utils.study.ablations --seeds $(SEEDS)
+	$(BIN)/python -m cycle_utils.study.publishing 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation --ladder --seeds $(SEEDS) $(if $(FRESH),,--first)
 
 keep: $(READY)  ## put the finished runs of an unfinished `make ablations` under results/runs, to commit them (SEEDS=3)
-	$(BIN)/python -m cycle_utils.published --keep --seeds $(SEEDS)
+	$(BIN)/python -m cycle_utils.study.publishing --keep --seeds $(SEEDS)
 
 results: $(READY)  ## make all published tables and figures anew from the generations in results/runs, without training
-	$(BIN)/python -m cycle_utils.published --stored
+	$(BIN)/python -m cycle_utils.study.publishing --stored
 
 test: $(READY)  ## run the tests, notebooks at small size included (PROCESSES=2)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
@@ -40,7 +40,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_overview.ipynb
 
 html: $(READY)  ## the notebooks as web pages, in html/, links checked
-	$(BIN)/python -m cycle_utils.pages
+	$(BIN)/python -m cycle_utils.study.web_pages
 
 bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of HumanEval completions)
 	$(BIN)/python benchmarks/bench_judge.py $(DATA) --save judge_speed

@@ -215,7 +215,7 @@ def main() -> None:
             sides[name] = Ours(*common, allow_unisolated=True, without=left_out)
     table = report(timed(sides, by_problem(quick), arguments.block), len(quick))
     if arguments.save:
-        from cycle_utils.figures import save_table
+        from cycle_utils.analysis.figures import save_table
 
         save_table(table, arguments.save)
 

@@ -30,13 +30,17 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
-from cycle_utils import load_problems, mutation, stages
-from cycle_utils.figures import save_table
-from cycle_utils.generation import Sampling, generate
-from cycle_utils.models import context_length, load_model, load_tokenizer
-from cycle_utils.prompts import one_time_prompt, refine_prompt, shown_code
-from cycle_utils.runs import environment
-from cycle_utils.training import Masking, PGMCollator, TrainSettings, train
+from cycle_utils import load_problems
+from cycle_utils.analysis.figures import save_table
+from cycle_utils.method import mutation, stages
+from cycle_utils.method.masking import Masking, PGMCollator
+from cycle_utils.method.runs import environment
+from cycle_utils.method.training import TrainSettings, train
+from cycle_utils.models import load_model, load_tokenizer
+from cycle_utils.models.generation import generate
+from cycle_utils.models.loading import context_length
+from cycle_utils.models.prompts import one_time_prompt, refine_prompt, shown_code
+from cycle_utils.models.sampling import Sampling
 
 BLOCK = 2048  # tokens [artifact]
 LONGEST_PROMPT = 1536  # tokens [artifact]

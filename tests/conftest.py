@@ -21,11 +21,11 @@ def home(tmp_path_factory, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def random_lm(tmp_path_factory) -> str:
     """A folder with the real tokenizer and an untrained LM of the smallest shape."""
-    from cycle_utils import tinylm
+    from cycle_utils.models import tiny_lm
 
     folder = tmp_path_factory.mktemp("random-lm")
-    tinylm.new_model("0.2M").save_pretrained(folder)
-    tinylm.train_tokenizer(files=400).save_pretrained(folder)
+    tiny_lm.new_model("0.2M").save_pretrained(folder)
+    tiny_lm.train_tokenizer(files=400).save_pretrained(folder)
     return str(folder)
 
 

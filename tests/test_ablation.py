@@ -7,11 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cycle_utils import ablation, metrics, runs, stages, study
-from cycle_utils.attention import PARTS, Attend, attend, attention_of
-from cycle_utils.models import TINY, count_parameters, locate
+from cycle_utils import load_problems, study
+from cycle_utils.analysis import metrics
+from cycle_utils.analysis.attention import PARTS, Attend, attend, attention_of
+from cycle_utils.method import runs, stages
+from cycle_utils.method.loop import feedback_exchanged
+from cycle_utils.method.masking import Masking, PGMCollator
+from cycle_utils.method.training import TrainSettings
+from cycle_utils.models.loading import TINY, count_parameters, locate
 from cycle_utils.paths import ASSETS
-from cycle_utils.training import Masking, PGMCollator
+from cycle_utils.study import ablations
 
 SMALL = {"problems": 12, "finetune_steps": 2, "samples": 1, "steps": 2}
 WHERE = stages.Loop(limit=4, rounds=1)
@@ -21,25 +26,25 @@ WHERE = stages.Loop(limit=4, rounds=1)
 def found(random_lm, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CYCLE_HOME", str(tmp_path_factory.mktemp("ablation")))
-        settings = ablation.masked([0.0]) | ablation.SOURCES | ablation.SHOWN
-        return ablation.run(settings, WHERE, [0, 1], progress=False, model=random_lm, **SMALL)
+        settings = ablations.masked([0.0]) | ablations.SOURCES | ablations.SHOWN
+        return ablations.run(settings, WHERE, [0, 1], progress=False, model=random_lm, **SMALL)
 
 
 def test_settings_of_a_seed_share_their_first_stage(found):
     tuned = {r.training.record["config"]["distil"]["fine_tune"]["seed"] for r in found["ratio 0"]}
     assert tuned == {0, 1} and {len(one) for one in found.values()} == {2}
     keys = {name: one[0].training.key for name, one in found.items()}
-    assert keys["shown neither"] == keys[ablation.BASE] and len(set(keys.values())) == 4
+    assert keys["shown neither"] == keys[ablations.BASE] and len(set(keys.values())) == 4
 
 
 def test_summary_and_differences(found):
-    table = ablation.summary(found, 1)
-    assert len(table) == len(found) * len(ablation.MEASURES) and set(table["seeds"]) == {2}
-    differences = ablation.against(found, 1)
-    assert len(differences) == (len(found) - 1) * len(ablation.MEASURES)
+    table = ablations.summary(found, 1)
+    assert len(table) == len(found) * len(ablations.MEASURES) and set(table["seeds"]) == {2}
+    differences = ablations.against(found, 1)
+    assert len(differences) == (len(found) - 1) * len(ablations.MEASURES)
     assert set(differences["verdict"]) <= {"higher", "lower", "no difference seen", "undefined"}
-    assert ablation.readable(table).shape == (len(found), len(ablation.MEASURES))
-    assert len(ablation.findings(differences)) == len(ablation.MEASURES)
+    assert ablations.readable(table).shape == (len(found), len(ablations.MEASURES))
+    assert len(ablations.findings(differences)) == len(ablations.MEASURES)
 
 
 def attempts(passed_at: list[int], rounds: int = 2) -> pd.DataFrame:
@@ -54,13 +59,13 @@ def attempts(passed_at: list[int], rounds: int = 2) -> pd.DataFrame:
 
 def test_a_difference_is_found_and_one_that_is_not_there_is_not():
     good, bad = attempts([0] * 30 + [1] * 30), attempts([0] * 30 + [-1] * 30)
-    results = {"CYCLE": [ablation.Result(None, bad, WHERE)], "better": [ablation.Result(None, good, WHERE)],
-               "same": [ablation.Result(None, bad, WHERE)]}  # fmt: skip
-    rows = ablation.against(results, 2, measures=("loop", "one-time")).set_index(["measure", "setting"])
+    results = {"CYCLE": [ablations.Result(None, bad, WHERE)], "better": [ablations.Result(None, good, WHERE)],
+               "same": [ablations.Result(None, bad, WHERE)]}  # fmt: skip
+    rows = ablations.against(results, 2, measures=("loop", "one-time")).set_index(["measure", "setting"])
     assert rows.loc[("loop", "better"), "verdict"] == "higher"
     assert rows.loc[("loop", "better"), "value"] == pytest.approx(0.5)
     assert set(rows.loc["one-time", "verdict"]) | {rows.loc[("loop", "same"), "verdict"]} == {"no difference seen"}
-    assert "**higher** than CYCLE with better (+50.0 points" in ablation.findings(rows.reset_index())[0]
+    assert "**higher** than CYCLE with better (+50.0 points" in ablations.findings(rows.reset_index())[0]
 
 
 def test_another_program_that_fails_alike_is_unchanged_and_no_copy():
@@ -77,10 +82,10 @@ def test_another_program_that_fails_alike_is_unchanged_and_no_copy():
 def test_feedback_is_exchanged_between_problems():
     import random
 
-    live = [(p, 0, {"feedback": p.task_id, "code": p.task_id}) for p in stages.load_problems("tinyprograms", limit=6)]
-    after = stages._feedback_exchanged(live, random.Random(0))
+    live = [(p, 0, {"feedback": p.task_id, "code": p.task_id}) for p in load_problems("tinyprograms", limit=6)]
+    after = feedback_exchanged(live, random.Random(0))
     assert all(row["feedback"] != p.task_id and row["code"] == p.task_id for p, _, row in after)
-    assert stages._feedback_exchanged(live[:1], random.Random(0))[0][2]["feedback"] == ""
+    assert feedback_exchanged(live[:1], random.Random(0))[0][2]["feedback"] == ""
 
 
 def test_a_mask_drawn_once_is_the_same_for_every_repetition_of_an_example():
@@ -94,8 +99,8 @@ def test_a_mask_drawn_once_is_the_same_for_every_repetition_of_an_example():
 
 def test_the_mixture_says_which_rows_are_one_example():
     own = [{"kind": "refine", "task_id": str(i)} for i in range(3)]
-    problems = stages.load_problems("tinyprograms", split="train", limit=2)
-    rows = stages.mixture(own, problems, 0.5, stages.TrainSettings(steps=4, batch_size=4))
+    problems = load_problems("tinyprograms", split="train", limit=2)
+    rows = stages.mixture(own, problems, 0.5, TrainSettings(steps=4, batch_size=4))
     by_origin = pd.DataFrame(rows).groupby("origin")["task_id"].nunique()
     assert (by_origin == 1).all() and by_origin.index.str.startswith("refine/").sum() == 3
 
@@ -109,7 +114,7 @@ def test_mutated_faults_are_no_samples_of_the_model(random_lm):
 
 
 def test_the_shipped_sizes_span_a_factor_of_eight_and_share_a_recipe():
-    names = (*ablation.LADDER, TINY)
+    names = (*ablations.LADDER, TINY)
     sizes = [count_parameters(name) for name in names]
     assert max(sizes) >= 8 * min(sizes)
     assert sum(path.stat().st_size for path in ASSETS.rglob("*.safetensors")) <= 25e6

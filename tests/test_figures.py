@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cycle_utils import figures
-from cycle_utils.stats import Interval
+from cycle_utils.analysis import figures
+from cycle_utils.analysis.stats import Interval
 
 SCRIPT = """
 import sys, pandas as pd

@@ -11,11 +11,12 @@ import pytest
 import yaml
 from huggingface_hub.errors import HfHubHTTPError
 
-from cycle_utils import hub, runs, stages
+from cycle_utils.method import runs, stages
+from cycle_utils.method.configs import FineTune
+from cycle_utils.method.training import TrainSettings
 from cycle_utils.models import load_model
 from cycle_utils.paths import ROOT
-from cycle_utils.stages import FineTune
-from cycle_utils.training import TrainSettings
+from cycle_utils.study import hub
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def test_it_holds_for_a_user_without_privileges(tmp_path):
     try:
         (copy / "cycle_utils").mkdir(parents=True)
         (copy / "cycle_utils" / "__init__.py").write_text("")
-        shutil.copy(package / "problems.py", copy / "cycle_utils")
+        shutil.copytree(package / "problems", copy / "cycle_utils" / "problems")
         shutil.copytree(package / "execution", copy / "cycle_utils" / "execution")
         subprocess.run(["chmod", "-R", "a+rX", str(copy)], check=True)
         code = f"import sys; sys.path.insert(0, {str(copy)!r})\nfrom cycle_utils.execution import isolation_report\n"

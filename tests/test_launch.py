@@ -20,9 +20,12 @@ import trainings
 from accelerate.commands.config.config_args import load_config_from_file
 from filelock import FileLock
 
-from cycle_utils import launch, models, runs, stages, study
+from cycle_utils import study
+from cycle_utils.method import runs, stages
+from cycle_utils.method.training import TrainSettings, per_process
+from cycle_utils.models import loading
 from cycle_utils.paths import NOTEBOOKS, ROOT
-from cycle_utils.training import TrainSettings, per_process
+from cycle_utils.study import launch
 
 TIED = {"lm_head.weight"}  # one tensor with the embeddings: a model lists it twice, its file once
 CONFIGS = ROOT / "recipes" / "accelerate"
@@ -142,7 +145,7 @@ def test_a_launched_study_is_the_one_that_the_notebooks_find(random_lm, home, tm
     recipe, ledger = tmp_path / "recipe.yaml", tmp_path / "ledger"
     recipe.write_text(json.dumps(options))
     command = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
-    command += f" --dynamo_backend no --main_process_port 0 -m cycle_utils.launch {recipe}"
+    command += f" --dynamo_backend no --main_process_port 0 -m cycle_utils.study.launch {recipe}"
     first = runs.runs_dir() / runs.key_of(config.distil.fine_tune)
     first.parent.mkdir(parents=True)
     with open(tmp_path / "said", "w") as said:
@@ -167,7 +170,7 @@ def test_a_launched_study_is_the_one_that_the_notebooks_find(random_lm, home, tm
     assert alone.key == together[0].key and alone.folder != together[0].folder and not alone.reused
     losses = [[row["loss"] for row in run.notes["losses"]] for run in (alone, together[0])]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    ours, theirs = (models.load_model(run.folder).state_dict() for run in (alone, together[0]))
+    ours, theirs = (loading.load_model(run.folder).state_dict() for run in (alone, together[0]))
     assert all((theirs[name] - value).abs().max() < 1e-4 for name, value in ours.items())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cycle_utils import metrics
+from cycle_utils.analysis import metrics
 
 CODE = "def f(xs):\n    return sorted(xs)\n"
 

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from cycle_utils.mutation import mutants
-from cycle_utils.prompts import shown_code
-from cycle_utils.tinyprograms import generate
+from cycle_utils.method.mutation import mutants
+from cycle_utils.models.prompts import shown_code
+from cycle_utils.problems.tinyprograms import generate
 
 CODE = """def keep(xs):
     # größer — the comment stays

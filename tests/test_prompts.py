@@ -6,10 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cycle_utils import tinyprograms as tp
-from cycle_utils.benchmarks import load_problems
-from cycle_utils.problems import Problem
-from cycle_utils.prompts import (
+from cycle_utils.method.training import encode
+from cycle_utils.models.prompts import (
     BAD,
     CUT,
     FAILURE,
@@ -22,7 +20,9 @@ from cycle_utils.prompts import (
     signature,
     trim,
 )
-from cycle_utils.training import encode
+from cycle_utils.problems import Problem
+from cycle_utils.problems import tinyprograms as tp
+from cycle_utils.problems.benchmarks import load_problems
 
 ADD = Problem("t/1", 'def add(a, b):\n    """Add."""', "add", ["assert add(1, 2) == 3"])
 TEXT = st.text(max_size=120)

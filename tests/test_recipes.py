@@ -10,8 +10,8 @@ import papermill
 import pytest
 import yaml
 
-from cycle_utils.benchmarks import BENCHMARKS
 from cycle_utils.paths import NOTEBOOKS, ROOT
+from cycle_utils.problems.benchmarks import BENCHMARKS
 
 FOLDER = ROOT / "recipes"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -9,7 +9,10 @@ from dataclasses import replace
 import nbformat
 import pytest
 
-from cycle_utils import ablation, paths, published, runs, stages, study
+from cycle_utils import paths, study
+from cycle_utils.method import runs, stages
+from cycle_utils.method.training import TrainSettings
+from cycle_utils.study import ablations, publishing
 
 HERE = paths.ROOT / "results"
 
@@ -34,38 +37,38 @@ def copied(home):
 @committed
 def test_nothing_published_is_stale(monkeypatch):
     monkeypatch.setenv("CYCLE_HOME", str(paths.ROOT))
-    assert list(published.stale()) == []
+    assert list(publishing.stale()) == []
 
 
 def test_a_change_of_a_stage_makes_it_stale(copied, monkeypatch, tmp_path):
     package = tmp_path / "cycle_utils"
     shutil.copytree(paths.PACKAGE, package)
     monkeypatch.setattr(runs, "PACKAGE", package)
-    monkeypatch.setattr(published, "PACKAGE", package)
-    before = list(published.stale())
-    source = package / "stages.py"
+    monkeypatch.setattr(publishing, "PACKAGE", package)
+    before = list(publishing.stale())
+    source = package / "method" / "distillation.py"
     source.write_text("# a comment changes nothing\n" + source.read_text())
-    assert list(published.stale()) == before
+    assert list(publishing.stale()) == before
     source.write_text(source.read_text().replace("rng.choice(solutions)", "solutions[0]"))
-    after = set(published.stale()) - set(before)
+    after = set(publishing.stale()) - set(before)
     assert any("07_benchmarks: the code of a stage was changed" in one for one in after)
 
 
 def test_files_and_parameters_are_watched(copied, monkeypatch):
-    before = set(published.stale())
+    before = set(publishing.stale())
     table = copied / "tables" / "07_claims.csv"
     table.write_text(table.read_text().replace("holds", "hold"))
     (copied / "figures" / "07_invented.png").touch()
     (copied / "runs" / "loop-000000000000").mkdir(parents=True)
-    stamps = published.read_stamps()
+    stamps = publishing.read_stamps()
     stamps["04_self_refine"] |= {"scale": "reduced", "parameters": {"limit": 5}}
     stamps["07_benchmarks"] |= {"seeds": 1, "parameters": {"seeds": 1}}
-    runs.write_json(copied / published.STAMPS, stamps)
+    runs.write_json(copied / publishing.STAMPS, stamps)
     executed = copied / "notebooks" / "02_finetune_distill.ipynb"
     notebook = nbformat.read(executed, 4)
     next(c for c in notebook.cells if c.cell_type == "code").execution_count = 9
     nbformat.write(notebook, executed)
-    told = "\n".join(set(published.stale()) - before)
+    told = "\n".join(set(publishing.stale()) - before)
     for words in (
         "tables/07_claims.csv is not the file that was stamped", "figures/07_invented.png has no stamp",
         "runs/loop-000000000000: nothing published rests on it", "04_self_refine: it comes from a reduced run",
@@ -87,7 +90,7 @@ def test_published_runs_stand_in_for_built_ones(random_lm, monkeypatch):
 
 
 def test_a_published_model_counts_by_the_weights_that_it_had(random_lm, monkeypatch):
-    tune = stages.FineTune(model=random_lm, problems=8, train=stages.TrainSettings(steps=1, batch_size=4))
+    tune = stages.FineTune(model=random_lm, problems=8, train=TrainSettings(steps=1, batch_size=4))
     tuned = stages.fine_tune(tune, progress=False)
     wanted = runs.key_of(stages.Loop(model=str(tuned.folder)))
     runs.publish(tuned.key)
@@ -116,25 +119,25 @@ def test_published_runs_are_reused_and_their_weights_made_again_only_when_needed
 
 def test_runs_of_an_unfinished_sweep_are_kept_for_another_sitting(random_lm, monkeypatch, home):
     small = {"model": random_lm, "problems": 12, "finetune_steps": 2, "samples": 1, "steps": 2}
-    trials = ablation.planned(ablation.masked([0.0]), stages.Loop(limit=4, rounds=1), [0], **small)
-    monkeypatch.setattr(published, "everything", lambda seed: trials)
-    ablation.ahead(trials[:1], progress=False)
+    trials = ablations.planned(ablations.masked([0.0]), stages.Loop(limit=4, rounds=1), [0], **small)
+    monkeypatch.setattr(publishing, "everything", lambda seed: trials)
+    ablations.ahead(trials[:1], progress=False)
     (runs.runs_dir() / runs.key_of(trials[1][1])).mkdir()  # a training that was cut off
-    kept = published.keep(1)
+    kept = publishing.keep(1)
     assert sorted(key.split("-")[0] for key in kept) == ["distil", "finetune", "loop", "refinetrain"]
     (home / "results" / "runs" / "loop-000000000000").mkdir()
-    published.sweep()
+    publishing.sweep()
     assert sorted(path.name for path in runs.published_dir().iterdir()) == kept
     shutil.rmtree(home / "runs")
     monkeypatch.setenv(runs.STORED, runs.FIRST)
-    ablation.ahead(trials, progress=False)
+    ablations.ahead(trials, progress=False)
     built = sorted(path.parent.name.split("-")[0] for path in (home / "runs").glob(f"*/{runs.RECORD}"))
     assert built == ["finetune", "loop", "refinetrain"]  # the other setting, and the weights that it starts from
-    assert len(published.keep(1)) == 6
+    assert len(publishing.keep(1)) == 6
 
 
 def test_tables_are_made_anew_from_several_notebooks_at_a_time(copied, monkeypatch):
-    both = {name: published.read_stamps()[name]["parameters"] for name in ("02_finetune_distill", "04_self_refine")}
+    both = {name: publishing.read_stamps()[name]["parameters"] for name in ("02_finetune_distill", "04_self_refine")}
     meeting = threading.Barrier(2)
 
     def executed(name, parameters, folder, **environment):
@@ -143,39 +146,39 @@ def test_tables_are_made_anew_from_several_notebooks_at_a_time(copied, monkeypat
         (folder / f"{name}.ipynb").touch()
         return {"minutes": 0.5, "peak_mb": 10}
 
-    monkeypatch.setattr(published, "run_notebook", executed)
+    monkeypatch.setattr(publishing, "run_notebook", executed)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    published._publish_all(both, runs.ONLY)
-    stamps = published.read_stamps()
+    publishing._publish_all(both, runs.ONLY)
+    stamps = publishing.read_stamps()
     assert {stamps[name]["cost"]["peak_mb"] for name in both} == {10} and len(stamps) > len(both)
 
 
 def test_claims_name_their_notebooks(monkeypatch):
     monkeypatch.setenv("CYCLE_HOME", str(paths.ROOT))
-    named = set(", ".join(published.claims()["notebook"]).split(", "))
+    named = set(", ".join(publishing.claims()["notebook"]).split(", "))
     assert named and named <= {path.name[:2] for path in paths.NOTEBOOKS.glob("*.ipynb")}
 
 
 def test_a_changed_method_is_told_from_a_reworded_one(home, monkeypatch):
-    monkeypatch.setattr(published, "sentinel_digest", lambda: "the same")
-    published.check_method()
-    monkeypatch.setattr(published, "method_hash", lambda: "reworded")
-    published.check_method()
-    monkeypatch.setattr(published, "method_hash", lambda: "changed")
-    monkeypatch.setattr(published, "sentinel_digest", lambda: "other")
-    with pytest.raises(published.Changed, match="Raise METHOD"):
-        published.check_method()
+    monkeypatch.setattr(publishing, "sentinel_digest", lambda: "the same")
+    publishing.check_method()
+    monkeypatch.setattr(publishing, "method_hash", lambda: "reworded")
+    publishing.check_method()
+    monkeypatch.setattr(publishing, "method_hash", lambda: "changed")
+    monkeypatch.setattr(publishing, "sentinel_digest", lambda: "other")
+    with pytest.raises(publishing.Changed, match="Raise METHOD"):
+        publishing.check_method()
     monkeypatch.setattr(runs, "METHOD", 2)
-    published.check_method()
+    publishing.check_method()
 
 
 @committed
 @pytest.mark.parametrize("name", ["06_mixing_ablation"])
 def test_tables_come_from_the_stored_generations_byte_by_byte(name, copied, monkeypatch):
-    stamp = published.read_stamps()[name]
+    stamp = publishing.read_stamps()[name]
     tables = {file: (copied / file).read_bytes() for file in stamp["files"] if file.startswith("tables/")}
     assert tables
     for file in tables:
         (copied / file).unlink()
-    published.publish(name, stamp["parameters"], stored=runs.ONLY)
+    publishing.publish(name, stamp["parameters"], stored=runs.ONLY)
     assert {file: (copied / file).read_bytes() for file in tables} == tables

@@ -123,7 +123,7 @@ def test_each_target_makes_the_environment_it_needs(target, tmp_path):
 
 
 def test_seeds_reach_the_study():
-    assert "-m cycle_utils.published --seeds 0 1 2" in make("-n", "study", "SEEDS=0 1 2")
+    assert "-m cycle_utils.study.publishing --seeds 0 1 2" in make("-n", "study", "SEEDS=0 1 2")
 
 
 def test_an_old_python_is_refused_before_anything_is_made(tmp_path):

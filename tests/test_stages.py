@@ -5,12 +5,16 @@ import json
 
 import pytest
 
-from cycle_utils import metrics, runs, stages, study
-from cycle_utils.generation import Sampling
+from cycle_utils import study
+from cycle_utils.analysis import metrics
+from cycle_utils.config import later
+from cycle_utils.method import loop, runs, stages
+from cycle_utils.method.configs import Distil, FineTune, Loop, RefineTrain
+from cycle_utils.method.distillation import canonical_target
+from cycle_utils.method.training import TrainSettings
 from cycle_utils.models import load_model, load_tokenizer
+from cycle_utils.models.sampling import Sampling
 from cycle_utils.problems import Problem
-from cycle_utils.stages import Distil, FineTune, Loop, RefineTrain
-from cycle_utils.training import TrainSettings
 
 SHORT = Sampling(max_new_tokens=24)
 
@@ -51,7 +55,7 @@ def test_an_option_that_came_later_leaves_the_names_of_older_runs_as_they_were()
         steps: int = 1
 
     older = dataclasses.make_dataclass("Stage", [("inner", Inner, Inner())], frozen=True)
-    newer = dataclasses.make_dataclass("Stage", [("inner", Inner, Inner()), ("extra", int, runs.later(0))], frozen=True)
+    newer = dataclasses.make_dataclass("Stage", [("inner", Inner, Inner()), ("extra", int, later(0))], frozen=True)
     assert runs.key_of(newer()) == runs.key_of(older())
     assert len({runs.key_of(c) for c in (newer(), newer(extra=1), newer(inner=Inner(2)))}) == 3
 
@@ -72,7 +76,7 @@ def test_a_training_goes_on_from_its_checkpoint(random_lm, monkeypatch):
     folder = runs.runs_dir() / runs.key_of(config)
     assert (folder / "checkpoints" / "checkpoint-4").is_dir() and not (folder / runs.RECORD).exists()
     seen = []
-    monkeypatch.setattr("cycle_utils.training.log.info", lambda *a: seen.append(a))
+    monkeypatch.setattr("cycle_utils.method.training.log.info", lambda *a: seen.append(a))
     run = stages.fine_tune(config, progress=False)
     assert not run.reused and seen and not (folder / "checkpoints").exists()
 
@@ -112,8 +116,8 @@ def test_the_target_is_the_nearest_solution():
     near, far = "\n    return sorted(xs)", "\n    out = []\n    for x in xs:\n        out.append(x)\n    return out"
     problem = Problem("t", "def f(xs):", "f", canonical_solutions=[far, near])
     code = "def f(xs):\n    return sorted(xs, reverse=True)"
-    assert stages.canonical_target(problem, code, "bm25", random.Random(0)) == near
-    drawn = {stages.canonical_target(problem, code, "random", random.Random(i)) for i in range(20)}
+    assert canonical_target(problem, code, "bm25", random.Random(0)) == near
+    drawn = {canonical_target(problem, code, "random", random.Random(i)) for i in range(20)}
     assert drawn == {near, far}
 
 
@@ -142,7 +146,7 @@ ADD = Problem("t/add", 'def add(a, b):\n    """Add."""', "add",
 
 def scripted(monkeypatch, random_lm, *rounds, **options):
     script = Scripted(*rounds)
-    monkeypatch.setattr(stages, "generate", script)
+    monkeypatch.setattr(loop, "generate", script)
     return script, stages.self_refine(random_lm, [ADD], progress=False, **options)
 
 
@@ -202,7 +206,7 @@ def test_bad_input_is_named(random_lm, tmp_path):
     with pytest.raises(ValueError, match="unknown target 'nearest'"):
         study.recipe(target="nearest")
     with pytest.raises(ValueError, match="1 of 1 prompts do not fit: the longest has"):
-        from cycle_utils.generation import generate
+        from cycle_utils.models.generation import generate
 
         generate(load_model(random_lm), load_tokenizer(random_lm), ["x = 1\n" * 2000], SHORT, progress=False)
 

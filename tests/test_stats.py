@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from cycle_utils import metrics, stats
+from cycle_utils.analysis import metrics, stats
 
 RNG = np.random.default_rng(0)
 HALF = RNG.random(300) < 0.5

@@ -11,8 +11,9 @@ import sys
 
 import pytest
 
-from cycle_utils import tinyprograms as tp
 from cycle_utils.problems import Problem
+from cycle_utils.problems import tinyprograms as tp
+from cycle_utils.problems.tinyprograms import generator
 
 SAMPLE = tp.generate("test", 150, seed=5)
 
@@ -110,7 +111,7 @@ def test_the_count_is_what_drawing_finds(monkeypatch):
     """A family cut down until drawing exhausts it holds exactly the (program, description) pairs counted."""
     family = next(f for f in tp.FAMILIES if f.name == "group_words")
     slots = tuple(dataclasses.replace(slot, values=slot.values[:3]) for slot in family.slots)
-    monkeypatch.setattr(tp, "FAMILIES", (dataclasses.replace(family, slots=slots),))
+    monkeypatch.setattr(generator, "FAMILIES", (dataclasses.replace(family, slots=slots),))
     rng, found = random.Random(0), collections.defaultdict(set)
     for _ in range(20_000):
         task = tp.draw_task(rng, ambiguity=0.5)

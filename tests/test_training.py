@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from cycle_utils import tinyprograms as tp
+from cycle_utils.method.masking import IGNORED, Masking, PGMCollator
+from cycle_utils.method.mixture import encode_example
+from cycle_utils.method.training import TrainSettings, encode, train
 from cycle_utils.models import load_model
-from cycle_utils.prompts import refine_prompt, shown_code
-from cycle_utils.stages import encode_example
-from cycle_utils.training import IGNORED, Masking, PGMCollator, TrainSettings, encode, train
+from cycle_utils.models.prompts import refine_prompt, shown_code
+from cycle_utils.problems import tinyprograms as tp
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env
 
-from cycle_utils import processes
-from cycle_utils import tinyprograms as tp
+from cycle_utils.method import processes
+from cycle_utils.method.masking import Masking, PGMCollator
+from cycle_utils.method.mixture import encode_example
+from cycle_utils.method.training import TrainSettings, train, whole_weights
 from cycle_utils.models import load_model, load_tokenizer
+from cycle_utils.models.prompts import shown_code
 from cycle_utils.paths import ROOT
-from cycle_utils.prompts import shown_code
-from cycle_utils.stages import encode_example
-from cycle_utils.training import Masking, PGMCollator, TrainSettings, train, whole_weights
+from cycle_utils.problems import tinyprograms as tp
 
 # 22 examples, 8 a step: an epoch ends in a step of 6, of which accumulation leaves a whole batch of one process empty.
 EXAMPLES, STEP = 22, 8

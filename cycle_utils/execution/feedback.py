@@ -16,10 +16,6 @@ characters, ending in ``...``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from cycle_utils.execution.verdict import TestResult, Verdict
 
 VALUE_LIMIT = 200  # characters of a value in feedback
 FIELD_LIMIT = 4_000  # characters of a value in a TestResult
@@ -80,35 +76,12 @@ def _leaf(value: object) -> str:
     return repr(value)
 
 
-def of_test(test: TestResult) -> str:
-    """The feedback text of one test that did not pass."""
-    lines = [f"Input: {clip(test.input)}", f"Expected: {clip(test.expected)}"]
-    if test.exception is None:
-        lines.append(f"Actual: {clip(test.actual or '')}")
-    else:
-        lines += _error_lines(test.exception, test.line)
-    return "\n".join(lines)
+def of_test(input: str, expected: str, actual: str | None, exception: str | None, line: str | None) -> str:
+    """The feedback text of one test that did not pass, from the fields of its result."""
+    shown = f"Input: {clip(input)}\nExpected: {clip(expected)}\n"
+    return shown + (f"Actual: {clip(actual or '')}" if exception is None else of_error(exception, line))
 
 
-def of_verdict(verdict: Verdict, index: int | None = None) -> str:
-    """The feedback text of test ``index`` (default: the first that did not pass); ``""`` if it passed.
-
-    Raises:
-        IndexError: the verdict has no test ``index``.
-    """
-    if verdict.error is not None:
-        return "\n".join(_error_lines(verdict.error, verdict.line))
-    if index is None:
-        index = next((i for i, test in enumerate(verdict.tests) if not test.passed), None)
-        if index is None:
-            return ""
-    if not -len(verdict.tests) <= index < len(verdict.tests):
-        raise IndexError(f"test {index} of {verdict.task_id}: it has {len(verdict.tests)} tests, counted from 0.")
-    return "" if verdict.tests[index].passed else of_test(verdict.tests[index])
-
-
-def _error_lines(exception: str, line: str | None) -> list[str]:
-    lines = [f"Error: {clip(exception)}"]
-    if line:
-        lines.append(f"Line: {clip(line)}")
-    return lines
+def of_error(exception: str, line: str | None) -> str:
+    """The feedback text of an exception, and of the line that it came from if that is known."""
+    return f"Error: {clip(exception)}" + (f"\nLine: {clip(line)}" if line else "")

@@ -67,8 +67,21 @@ class Verdict:
         return self.status == PASSED
 
     def feedback(self, index: int | None = None) -> str:
-        """The feedback text of test ``index``, by default of the first that did not pass; ``""`` if all did."""
-        return feedback.of_verdict(self, index)
+        """The feedback text of test ``index``, by default of the first that did not pass; ``""`` if it passed.
+
+        Raises:
+            IndexError: the verdict has no test ``index``.
+        """
+        if self.error is not None:
+            return feedback.of_error(self.error, self.line)
+        if index is None:
+            index = next((i for i, test in enumerate(self.tests) if not test.passed), None)
+            if index is None:
+                return ""
+        if not -len(self.tests) <= index < len(self.tests):
+            raise IndexError(f"test {index} of {self.task_id}: it has {len(self.tests)} tests, counted from 0.")
+        one = self.tests[index]
+        return "" if one.passed else feedback.of_test(one.input, one.expected, one.actual, one.exception, one.line)
 
     def to_dict(self) -> dict:
         """Plain data for JSON."""

@@ -1,0 +1,140 @@
+"""The configs of the stages: each names everything that its run depends on, earlier stages included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cycle_utils.config import later
+from cycle_utils.method.distillation import TARGETS
+from cycle_utils.method.loop import TEMPERATURES
+from cycle_utils.method.masking import Masking
+from cycle_utils.method.training import TrainSettings
+from cycle_utils.models import tiny_lm
+from cycle_utils.models.loading import TINY
+from cycle_utils.models.prompts import FIELDS
+from cycle_utils.models.sampling import Sampling
+from cycle_utils.models.servers import split_name
+from cycle_utils.problems.tinyprograms import AMBIGUITY
+
+FAULTS = ("own", "mutated")
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """The tiny LM from random weights, in blocks of ``block`` tokens.
+
+    ``train`` is the first phase, ``recurring`` the short second one on files in which code recurs.
+    """
+
+    shape: str = tiny_lm.SHAPE
+    block: int = 320
+    ambiguity: float = 0.35  # of the descriptions in the text
+    train: TrainSettings = TrainSettings(
+        steps=4500, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
+    )
+    recurring: TrainSettings = TrainSettings(
+        steps=800, batch_size=16, learning_rate=1e-3, save_steps=200, group_by_length=False, compiled=True
+    )
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Stage 1(a): a pre-trained LM and the canonical solutions of a benchmark's training split."""
+
+    model: str = TINY
+    benchmark: str = "tinyprograms"
+    data: str | None = None
+    problems: int = 4000
+    ambiguity: float = AMBIGUITY
+    seed: int = 0
+    train: TrainSettings = TrainSettings(steps=350, learning_rate=5e-4)
+
+    def __post_init__(self) -> None:
+        if split_name(self.model)[0]:
+            raise ValueError(
+                f"{self.model} runs elsewhere and cannot be trained here: give a model folder or a Hub ID, or run only "
+                "the loop on it"
+            )
+
+
+@dataclass(frozen=True)
+class Distil:
+    """Stage 1(b): the fine-tuned LM's own samples on its training problems, executed.
+
+    ``target`` is how a failure finds its right program: the canonical solution nearest by ``bm25``, or one
+    at ``random``. Two options are for ablations: ``faults`` may be ``mutated`` canonical solutions instead of the
+    LM's ``own`` samples, and ``keep_passing`` says whether samples that passed become examples of plain generation.
+    ``strays`` is as in :class:`Loop`.
+    """
+
+    fine_tune: FineTune = FineTune()
+    samples: int = 1
+    sampling: Sampling = Sampling(temperature=0.8)
+    target: str = "bm25"
+    faults: str = later("own")
+    keep_passing: bool = later(True)
+    strays: bool = later(False)
+
+    def __post_init__(self) -> None:
+        for name, choices in (("target", TARGETS), ("faults", FAULTS)):
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class RefineTrain:
+    """Stage 2: from the fine-tuned LM, on own failures (share ``refine_share``) mixed with plain generation.
+
+    ``fields`` are what its refine prompts hold: leave one out for the ablations.
+    """
+
+    distil: Distil = Distil()
+    masking: Masking = Masking()
+    refine_share: float = 0.5
+    fields: tuple[str, ...] = FIELDS
+    train: TrainSettings = TrainSettings(steps=360, learning_rate=1e-3)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.refine_share <= 1:
+            raise ValueError(f"refine_share is {self.refine_share}; it is a share: give a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Stage 3: generate, execute, refine; and independent samples when ``rounds`` is 0.
+
+    Attributes:
+        model: a folder, a Hub ID or ``tiny``; ``openai:NAME`` or ``vllm:PLACE``, see :mod:`cycle_utils.models.servers`.
+        style: of prompts, ``cycle``, ``plain`` (for models that never saw the template) or ``chat`` (for
+            instruction-tuned models, and the only one for ``openai:NAME``).
+        temperatures: of the first try and of refinement.
+        fields: what refine prompts hold; leave one out to see what it was worth.
+        feedback_tests: ``all``, as the paper: feedback comes from the tests that score; ``public``: feedback
+            comes from public tests, and the hidden ones score.
+        stop_when_flat: stop after a round that mended nothing [paper]; otherwise all rounds are run.
+        shuffled: feedback is that of another problem's faulty program: a control.
+        strays: a text without the entry point is judged and shown as it was written. Loops of the tiny LM were
+            published without: there it counts as an empty program.
+    """
+
+    model: str = TINY
+    benchmark: str = "tinyprograms"
+    data: str | None = None
+    split: str | None = None
+    limit: int | None = 300
+    ambiguity: float = AMBIGUITY
+    benchmark_seed: int = 0
+    rounds: int = 4
+    samples: int = 1
+    temperatures: tuple[float, float] = TEMPERATURES
+    style: str = "cycle"
+    fields: tuple[str, ...] = FIELDS
+    feedback_tests: str = "all"
+    sampling: Sampling = Sampling()
+    stop_when_flat: bool = False
+    seed: int = 0
+    shuffled: bool = later(False)
+    strays: bool = later(False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "temperatures", tuple(float(t) for t in self.temperatures))  # 0 and 0.0: one run

@@ -1,0 +1,46 @@
+"""Stage 1(b)'s data: what executed samples teach. A passing one teaches itself, a failing one its correction."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cycle_utils.models.prompts import shown_code
+from cycle_utils.problems import Problem
+
+TARGETS = ("bm25", "random")
+
+
+def distilled_examples(problems: Sequence[Problem], attempts: pd.DataFrame, target: str, seed: int) -> list[dict]:
+    """Training examples from executed samples (see :func:`distil`); repeated samples give one example."""
+    by_id, rng = {p.task_id: p for p in problems}, random.Random(f"distil/{seed}")
+    examples, seen = [], set()
+    for row in attempts.itertuples():
+        if (row.task_id, row.code) in seen:
+            continue
+        seen.add((row.task_id, row.code))
+        problem = by_id[row.task_id]
+        example = {"task_id": row.task_id, "kind": "plain", "code": "", "feedback": "", "target": row.completion}
+        if not row.passed:
+            right = canonical_target(problem, row.code, target, rng)
+            example |= {"kind": "refine", "code": row.code, "feedback": row.feedback, "target": right}
+        examples.append(example)
+    return examples
+
+
+def canonical_target(problem: Problem, code: str, target: str, rng: random.Random) -> str:
+    """The canonical solution that a faulty program is taught: nearest by BM25 over its words, or a random one."""
+    solutions = list(problem.canonical_solutions)
+    if target == "random" or len(solutions) == 1:
+        return rng.choice(solutions)
+    from rank_bm25 import BM25Plus  # Okapi's idf is 0 for words in half of two documents
+
+    scores = BM25Plus([_words(shown_code(problem, s)) for s in solutions]).get_scores(_words(code))
+    return solutions[int(scores.argmax())]
+
+
+def _words(code: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", code) or [""]

@@ -1,0 +1,114 @@
+"""Programs judged for the loop: the feedback protocol, and the row that is kept of each attempt.
+
+Programs come from a model, or from elsewhere: a file of completions, or canonical solutions with one change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cycle_utils.execution import Judge, Verdict, cluster
+from cycle_utils.method.mutation import mutants
+from cycle_utils.models.prompts import defines, one_time_prompt, shown_code
+from cycle_utils.problems import Problem, datafiles
+
+FEEDBACK_TESTS = ("all", "public")
+
+
+def judged(
+    problems: Sequence[Problem], completions: Sequence[str], feedback_tests: str, judge: Judge | None, progress: bool
+) -> list[tuple[Verdict, bool, bool, str]]:
+    """``(verdict, passed, done, feedback)`` of each completion under the feedback protocol.
+
+    Under ``public`` a program is done when its public tests pass, which is all that the loop may know; it has
+    passed when the hidden ones do too. A problem without public tests is done at once: there is nothing to show.
+    One without hidden tests is scored by all that it has.
+    """
+    if judge is None:
+        with cluster.judge() as own:
+            return judged(problems, completions, feedback_tests, own, progress)
+    if feedback_tests == "all":
+        verdicts = judge.run(problems, completions, progress=progress)
+        return [(v, v.passed, v.passed, "" if v.passed else v.feedback()) for v in verdicts]
+    public = [(i, p.with_tests(p.public_tests)) for i, p in enumerate(problems) if p.public_tests]
+    shown = judge.run([p for _, p in public], [completions[i] for i, _ in public], progress=progress)
+    failed = {i: verdict.feedback() for (i, _), verdict in zip(public, shown) if not verdict.passed}
+    scored = judge.run([p.with_tests(p.hidden_tests or p.tests) for p in problems], completions, progress=progress)
+    return [(h, i not in failed and h.passed, i not in failed, failed.get(i, "")) for i, h in enumerate(scored)]
+
+
+def attempt_row(
+    problem: Problem, sample: int, round_: int, prompt: str, completion: str, verdict: Verdict, passed: bool,
+    done: bool, feedback: str,
+) -> dict[str, Any]:  # fmt: skip
+    """One attempt as it is kept, see :func:`~cycle_utils.method.loop.self_refine`."""
+    outcomes = json.dumps([(t.status, t.actual, t.exception) for t in verdict.tests], default=str)
+    return {
+        "task_id": problem.task_id,
+        "sample": sample,
+        "round": round_,
+        "prompt": prompt,
+        "completion": completion,
+        "code": shown_code(problem, completion),
+        "status": verdict.status,
+        "passed": passed,
+        "done": done,
+        "feedback": feedback,
+        "behaviour": hashlib.sha256(outcomes.encode()).hexdigest()[:12],
+    }
+
+
+def judged_programs(path: str | Path, problems: Sequence[Problem], progress: bool = True) -> pd.DataFrame:
+    """One-time attempts read from a file and judged: what :func:`self_refine` returns for ``rounds=0``.
+
+    Args:
+        path: JSON lines (may be gzipped) with ``task_id`` and ``completion``, several a problem, as upstream's
+            HumanEval harness takes them.
+
+    Raises:
+        ValueError: a broken line, one without these fields, or one of no problem given; the message says which.
+        FileNotFoundError: no such file.
+    """
+    if not Path(path).expanduser().is_file():
+        raise FileNotFoundError(f"there is no file of programs {path}; give JSON lines with task_id and completion")
+    by_id, seen = {p.task_id: p for p in problems}, Counter()
+    tried: list[tuple[Problem, int, str]] = []
+    for where, row in datafiles.rows(Path(path).expanduser(), ("task_id", "completion")):
+        if row["task_id"] not in by_id:
+            raise ValueError(f"{where} answers {row['task_id']}, which is none of the {len(by_id)} problems")
+        problem, text = by_id[row["task_id"]], row["completion"]
+        # A body continues the prompt, which has lost its last newline here.
+        body = problem.entry_point and not defines(text, problem.entry_point) and not text.startswith("\n")
+        tried.append((problem, seen[problem.task_id], f"\n{text}" if body else text))
+        seen[problem.task_id] += 1
+    verdicts = judged([p for p, _, _ in tried], [text for _, _, text in tried], "all", None, progress)
+    return pd.DataFrame(
+        [attempt_row(p, n, 0, one_time_prompt(p).text, text, *found) for (p, n, text), found in zip(tried, verdicts)]
+    )
+
+
+def mutated_attempts(problems: Sequence[Problem], samples: int, seed: int, progress: bool = True) -> pd.DataFrame:
+    """What :func:`self_refine` returns for one round, of canonical solutions with one expression changed.
+
+    Mutants that pass all tests are left out: they are no mistakes, nor the model's own right programs.
+    """
+    chosen = []
+    for problem in problems:
+        rng = random.Random(f"mutated/{seed}/{problem.task_id}")
+        for sample in range(samples):
+            code = shown_code(problem, rng.choice(list(problem.canonical_solutions)))
+            chosen += [(problem, sample, mutant) for mutant in islice(mutants(code, rng), 1)]
+    verdicts = judged([p for p, _, _ in chosen], [code for _, _, code in chosen], "all", None, progress)
+    rows = [
+        attempt_row(p, s, 0, one_time_prompt(p).text, code, *found) for (p, s, code), found in zip(chosen, verdicts)
+    ]
+    return pd.DataFrame([row for row in rows if not row["passed"]])

@@ -1,0 +1,84 @@
+"""Past Generation Masking (PGM): tokens of the faulty program are hidden in training, so that copying does not pay.
+
+A *span* of prompt tokens (the past generation) goes with an example; :class:`PGMCollator` hides each of them with
+probability ``mask_ratio`` by setting its attention mask to 0: the token stays in place, nothing attends to it, the
+target is untouched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+IGNORED = -100  # label of a token that carries no loss
+SPANS = ("past_generation", "template")
+REDRAWS = ("every batch", "once")
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Past Generation Masking.
+
+    Attributes:
+        ratio: probability that a token of the span is hidden.
+        span: ``past_generation`` hides the faulty code only [paper]; ``template`` everything from the
+            template's first token to the end of the prompt [artifact].
+        redraw: a new mask ``every batch`` (each time an example is seen), or one per example, ``once`` [artifact].
+            An example that is in the training set several times, under one ``origin``, is one example.
+    """
+
+    ratio: float = 0.05
+    span: str = "past_generation"
+    redraw: str = "every batch"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio <= 1:
+            raise ValueError(f"mask_ratio is {self.ratio}; it is a probability: give a number from 0 to 1")
+        if self.span not in SPANS:
+            raise ValueError(f"unknown mask span {self.span!r}; choose one of {', '.join(SPANS)}")
+        if self.redraw not in REDRAWS:
+            raise ValueError(f"unknown mask redraw {self.redraw!r}; choose one of {', '.join(REDRAWS)}")
+
+
+class PGMCollator:
+    """Pads a batch on the right and hides past-generation tokens.
+
+    The mask of an example depends on ``seed``, its index and the epoch (or, drawn ``once``, its origin), never on
+    what was drawn before: a run that goes on from a checkpoint draws what an uninterrupted one draws.
+    """
+
+    def __init__(self, pad_token_id: int, masking: Masking | None = None, seed: int = 0) -> None:
+        self.pad, self.masking, self.seed, self.epoch = pad_token_id, masking, seed, 0
+
+    def hidden(self, feature: Mapping[str, Any]) -> torch.Tensor:
+        """Positions hidden in this example: a boolean tensor of its length."""
+        hide = torch.zeros(len(feature["input_ids"]), dtype=torch.bool)
+        if self.masking is None or self.masking.ratio == 0 or self.masking.span not in feature.get("spans", {}):
+            return hide
+        start, end = feature["spans"][self.masking.span]
+        index = feature.get("index", 0)
+        which = f"{self.epoch}/{index}" if self.masking.redraw == "every batch" else f"0/{feature.get('origin', index)}"
+        digest = hashlib.sha256(f"{self.seed}/{which}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        hide[start:end] = torch.rand(end - start, generator=generator) < self.masking.ratio
+        return hide
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """A batch of (batch, longest) tensors: ``input_ids``, ``attention_mask``, ``labels``."""
+        longest = max(len(f["input_ids"]) for f in features)
+        shape = (len(features), longest)
+        batch = {
+            "input_ids": torch.full(shape, self.pad),
+            "attention_mask": torch.zeros(shape, dtype=torch.long),
+            "labels": torch.full(shape, IGNORED),
+        }
+        for row, feature in enumerate(features):
+            n = len(feature["input_ids"])
+            batch["input_ids"][row, :n] = torch.tensor(feature["input_ids"])
+            batch["labels"][row, :n] = torch.tensor(feature.get("labels", feature["input_ids"]))
+            batch["attention_mask"][row, :n] = (~self.hidden(feature)).long()
+        return batch

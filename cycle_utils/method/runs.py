@@ -1,0 +1,324 @@
+"""Runs: one folder for each configuration of a stage, reused when the same configuration comes again.
+
+A run is whole when its ``run.json`` is there, which is written last and lists every file with its digest.
+A run that was cut off has none: it is built again, and a training goes on from its last checkpoint.
+
+Runs behind published results are kept under ``results/runs``, without weights and prompts (:func:`publish`).
+``CYCLE_STORED=only`` has stages take them from there and build nothing, so that tables and figures can be made anew
+without any training. ``CYCLE_STORED=first`` has them take what is there and build the rest, so that a study of many
+hours goes on from what others have published; by default they are left alone, and everything is built here.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from cycle_utils.config import config_dict, without_defaults
+from cycle_utils.method import processes
+from cycle_utils.models.loading import base_of, locate
+from cycle_utils.models.servers import split_name
+from cycle_utils.paths import PACKAGE, ROOT, results_dir, runs_dir
+
+METHOD = 1  # raise it when what the stages make changes (publishing.check_method tells): older runs are not reused then
+RECORD = "run.json"
+ATTEMPTS = "attempts.parquet"
+STORED, LEDGER = "CYCLE_STORED", "CYCLE_LEDGER"  # environment variables: see the module and :func:`build`
+ONLY, FIRST = "only", "first"  # values of the former
+_WEIGHTS = (".safetensors", ".bin")
+_KEPT = (".parquet",)  # of a run's files, what is published with its record
+_PACKAGES = ("torch", "transformers", "datasets", "peft", "numpy", "pandas")
+_told: set[str] = set()  # runs of which this process has said that it built or reuses them
+log = logging.getLogger(__name__)
+
+
+class DamagedRun(RuntimeError):
+    """A finished run whose files are missing or changed."""
+
+
+class MissingRun(RuntimeError):
+    """A run that is wanted from the published ones and is not among them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its key and what was recorded (config, seconds, environment, notes)."""
+
+    folder: Path
+    key: str
+    record: Mapping[str, Any]
+    reused: bool
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What the stage itself recorded: loss curve, counts, ..."""
+        return self.record["notes"]
+
+
+def key_of(config: Any) -> str:
+    """Name of a config's folder: its stage and a digest of everything that it sets.
+
+    A model folder counts by its weights, not by its path: other weights in the same place are another run. The
+    name of a model that runs elsewhere counts as it is, a folder in it by its weights.
+    A field declared with :func:`later` counts only where it is set: an option that came after runs were made
+    leaves the names of those runs as they were.
+    """
+    text = json.dumps(_by_weights(without_defaults(config, config_dict(config))), sort_keys=True)
+    text += f"/{METHOD}" if METHOD > 1 else ""
+    return f"{type(config).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _by_weights(config: dict[str, Any]) -> dict[str, Any]:
+    def counted(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return _by_weights(value)
+        if name != "model":
+            return value
+        prefix, place = split_name(value)
+        folder = Path(place) if _is_stored(Path(place)) else Path(locate(value))
+        return prefix + weights_digest(folder) if folder.is_dir() else value
+
+    return {name: counted(name, value) for name, value in config.items()}
+
+
+def _is_stored(folder: Path) -> bool:
+    return (folder / RECORD).is_file() and "published" in json.loads((folder / RECORD).read_text())
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest of the weights in a model folder; of a published run, of those that it had."""
+    if _is_stored(folder):
+        files = json.loads((folder / RECORD).read_text())["files"]
+        found = [files[name] for name in sorted(files) if "/" not in name and name.endswith(_WEIGHTS)]
+    else:
+        found = [digest(path) for path in sorted(folder.iterdir()) if path.suffix in _WEIGHTS]
+        base = base_of(folder)
+        found += [] if Path(base) == folder.resolve() else [weights_digest(Path(base)) if Path(base).is_dir() else base]
+    return hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def build(
+    config: Any, make: Callable[[Path], Mapping[str, Any]], title: str, whole: bool = False, together: bool = False
+) -> Run:
+    """The run of ``config``: the finished one if there is one, else made by ``make(folder)``.
+
+    The key is noted in the file that ``CYCLE_LEDGER`` names, if it names one: what results rest on. Of several
+    processes (see :mod:`~.method.processes`), which must all call this, the main one takes the lock and writes.
+
+    Args:
+        make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
+        title: what is said to be built or reused.
+        whole: its weights are wanted, which a published run does not have.
+        together: ``make`` is called in all processes, as a training must be; otherwise the others only wait.
+
+    Raises:
+        DamagedRun: a finished run lost a file or a file changed.
+        MissingRun: under ``CYCLE_STORED=only``, the run is not among the published ones.
+    """
+    key = key_of(config)
+    if (ledger := os.environ.get(LEDGER)) and processes.is_main():
+        with open(ledger, "a") as file:
+            print(key, file=file)
+    folder = runs_dir() / key
+    if os.environ.get(STORED) == ONLY or (not whole and _published_first(key) and not (folder / RECORD).is_file()):
+        return _stored(key, title)
+    if not processes.is_main():
+        return _followed(folder, make if together else None)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # two notebooks may want the same earlier stage at once
+        finished = processes.told((folder / RECORD).is_file())
+        verb = "reusing" if finished else "building"
+        left = " (going on with what a cut-off run left)" if not finished and folder.is_dir() else ""
+        if not finished or key not in _told:
+            print(f"{title}: {verb} runs/{key}{left}")
+        _told.add(key)
+        record = _checked(folder) if finished else _made(config, key, folder, make)
+    processes.told("the record is there")
+    return Run(folder, key, record, finished)
+
+
+def _made(config: Any, key: str, folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """The record of a run that is made now, under the lock."""
+    folder.mkdir(exist_ok=True)
+    begin, made_by = time.monotonic(), environment()  # as it is now: sources may be edited meanwhile
+    try:
+        notes = make(folder)
+    except BaseException:
+        if not any(path.is_file() for path in folder.rglob("*")):
+            shutil.rmtree(folder)  # nothing to go on from
+        raise
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    record = {
+        "key": key,
+        "config": config_dict(config),
+        "notes": notes,
+        "seconds": round(time.monotonic() - begin, 1),
+        "processes": processes.count(),
+        "environment": made_by,
+        "files": {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()},
+    }
+    write_json(folder / RECORD, record)
+    return record
+
+
+def _followed(folder: Path, make: Callable[[Path], Mapping[str, Any]] | None) -> Run:
+    """What :func:`build` does in the other processes: wait for the main one's lock, help to make, read the record.
+
+    An error of the main process is not told here: it ends that process, and the launcher then ends all.
+    """
+    finished = processes.told(None)
+    if make and not finished:
+        make(folder)
+    processes.told(None)
+    return Run(folder, folder.name, _checked(folder), finished)
+
+
+def read_run(folder: Path) -> Run:
+    """The finished run in a folder.
+
+    Raises:
+        ValueError: there is none.
+        DamagedRun: it lost a file or a file changed.
+    """
+    folder = Path(folder)
+    if not (folder / RECORD).is_file():
+        raise ValueError(f"{folder} is no finished run: it has no {RECORD}, which a run gets when it is finished")
+    record = _checked(folder)
+    return Run(folder, record["key"], record, True)
+
+
+def is_built(config: Any) -> bool:
+    """Whether :func:`build` would find the run of ``config`` finished."""
+    key = key_of(config)
+    return (runs_dir() / key / RECORD).is_file() or _published_first(key)
+
+
+def _published_first(key: str) -> bool:
+    return os.environ.get(STORED) == FIRST and (published_dir() / key / RECORD).is_file()
+
+
+def published_dir() -> Path:
+    """Where the runs behind published results are kept."""
+    return results_dir() / "runs"
+
+
+def publish(key: str) -> Path:
+    """Copy a finished run to :func:`published_dir`: its record and its tables, without weights and prompts.
+
+    One that was taken from there (``CYCLE_STORED=first``) is there already.
+    """
+    import pandas as pd
+
+    source, target = runs_dir() / key, published_dir() / key
+    if not (source / RECORD).is_file() and (target / RECORD).is_file():
+        return target
+    record = _checked(source)
+    target.mkdir(parents=True, exist_ok=True)
+    kept = [name for name in record["files"] if name.endswith(_KEPT)]
+    for name in kept:
+        table = pd.read_parquet(source / name).drop(columns=["prompt"], errors="ignore")
+        if record["config"]["stage"] == "Loop":
+            table = table.drop(columns=["completion"])  # the program, ``code``, says it all
+        table.to_parquet(target / name, compression="zstd", compression_level=19)
+    write_json(target / RECORD, {**record, "published": {name: digest(target / name) for name in kept}})
+    return target
+
+
+def _stored(key: str, title: str) -> Run:
+    folder = published_dir() / key
+    if not (folder / RECORD).is_file():
+        raise MissingRun(
+            f"{title}: the run {key} is not among the published ones in {folder.parent}; unset {STORED} to build it, "
+            "or publish it with `make study SEEDS=3` and `make ablations SEEDS=3`"
+        )
+    return Run(folder, key, _checked(folder, "published"), True)
+
+
+def _checked(folder: Path, what: str = "files") -> dict[str, Any]:
+    advice = f"delete {folder} and run again"
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        files = record[what]
+    except (ValueError, KeyError) as error:
+        raise DamagedRun(f"the record {folder / RECORD} cannot be read ({error}); {advice}") from error
+    for name, expected in files.items():
+        if not (folder / name).is_file():
+            raise DamagedRun(f"the finished run {folder.name} lost its file {name}; {advice}")
+        if digest(folder / name) != expected:
+            raise DamagedRun(f"the file {name} of the finished run {folder.name} was changed or damaged; {advice}")
+    if record["environment"]["source"] != source_hash():
+        log.info("run %s was made by another state of cycle_utils (%s)", folder.name, record["environment"]["commit"])
+    return record
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write whole or not at all."""
+    fresh = path.with_name(path.name + ".part")
+    fresh.write_text(json.dumps(data, indent=1, default=str))
+    os.replace(fresh, path)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_hash(files: Iterable[Path] | None = None) -> str:
+    """Digest of the package's code, or of some of its files: lines without docstrings, comments and empty lines."""
+    chosen = sorted(PACKAGE.rglob("*.py") if files is None else files)
+    text = "".join(f"{p.relative_to(PACKAGE)}\n{_code(p, p.stat().st_mtime_ns)}" for p in chosen)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.cache  # a notebook reads hundreds of runs, and each is compared with the sources
+def _code(path: Path, changed: int) -> str:
+    """The code in a file, which was last changed at that time."""
+    source = path.read_text()
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            prose |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = [line for number, line in enumerate(source.splitlines(), 1) if number not in prose]
+    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+
+
+def commit() -> str:
+    """The repository's commit, with ``+`` when tracked files differ from it; ``unknown`` outside of one."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside its config: commit, sources, versions, machine."""
+    return {
+        "commit": commit(),
+        "source": source_hash(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        **{name: metadata.version(name) for name in _PACKAGES},
+    }

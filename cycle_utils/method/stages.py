@@ -1,0 +1,216 @@
+"""The method's stages, each a function from a config to a run, and the self-refine loop.
+
+    pretrain -> fine_tune -> distil -> refine_train        (runs: models and data)
+                                    `-> self_refine         (attempts: one row per program that was tried)
+
+A config names everything that a run depends on, earlier stages included, so asking for a late stage builds
+the missing ones before it. Running a config again returns the finished run.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cycle_utils.method import processes
+from cycle_utils.method.configs import Distil, FineTune, Loop, Pretrain, RefineTrain
+from cycle_utils.method.distillation import distilled_examples
+from cycle_utils.method.judging import mutated_attempts
+from cycle_utils.method.loop import self_refine
+from cycle_utils.method.masking import PGMCollator
+from cycle_utils.method.mixture import encode_example, mixture, plain_example
+from cycle_utils.method.runs import ATTEMPTS, Run, build, is_built
+from cycle_utils.method.training import TrainSettings, train, whole_weights
+from cycle_utils.models import load_model, load_tokenizer, tiny_lm
+from cycle_utils.problems import Problem
+from cycle_utils.problems.benchmarks import load_problems, training_options
+
+EXAMPLES = "examples.parquet"
+
+
+def pretrain(config: Pretrain, progress: bool = True) -> Run:
+    """Train the tokenizer and the tiny LM; the run's folder is a plain Hugging Face model folder."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        tokenizer = tiny_lm.train_tokenizer()
+        model = tiny_lm.new_model(config.shape, config.train.seed)
+        losses = {
+            phase: _pretrain_phase(model, tokenizer, config, phase, settings, folder / "checkpoints" / phase, progress)
+            for phase, settings in (("code", config.train), ("recurring", config.recurring))
+        }
+        _save(model, tokenizer, folder, config.recurring)
+        tokens = sum(s.steps * s.batch_size * config.block for s in (config.train, config.recurring))
+        return {"losses": losses, "parameters": model.num_parameters(), "tokens": tokens}
+
+    return build(config, make, f"pre-training the {config.shape} LM", together=True)
+
+
+def _pretrain_phase(
+    model, tokenizer, config: Pretrain, phase: str, settings: TrainSettings, folder: Path, progress: bool
+) -> list[dict[str, float]]:
+    rows = tiny_lm.blocks(
+        tokenizer, settings.steps * settings.batch_size, config.block, 1 + settings.seed, config.ambiguity, phase
+    )
+    examples = [{"input_ids": ids} for ids in rows["input_ids"]]
+    return train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
+
+
+def fine_tune(config: FineTune, progress: bool = True, whole: bool = False) -> Run:
+    """Stage 1(a). Description in, canonical solution out, loss on the solution only.
+
+    ``whole`` asks for the weights, where a published run without them would do (see :func:`runs.build`).
+    """
+
+    def make(folder: Path) -> dict[str, Any]:
+        model, tokenizer = load_model(config.model), load_tokenizer(config.model)
+        rng = random.Random(f"fine-tune/{config.seed}")
+        problems = training_problems(config)
+        examples = [plain_example(tokenizer, p, rng.choice(p.canonical_solutions)) for p in problems]
+        settings = replace(config.train, seed=config.seed)
+        losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
+        _save(model, tokenizer, folder, settings)
+        return {"losses": losses, "examples": len(examples), "tokens": _tokens(examples, settings)}
+
+    return build(config, make, "stage 1a, fine-tuning", whole, together=True)
+
+
+def distil(config: Distil, progress: bool = True) -> Run:
+    """Stage 1(b). Leaves ``attempts.parquet`` (samples with verdicts) and ``examples.parquet``.
+
+    An example is ``{"task_id", "kind": "plain" | "refine", "code", "feedback", "target"}``: a passing sample
+    teaches itself, a failing one the canonical solution that answers it.
+    """
+    tuned = fine_tune(config.fine_tune, progress, whole=not is_built(config))
+
+    def make(folder: Path) -> dict[str, Any]:
+        problems, seed = training_problems(config.fine_tune), config.fine_tune.seed
+        if config.faults == "mutated":
+            attempts = mutated_attempts(problems, config.samples, seed, progress)
+        else:
+            attempts = self_refine(
+                load_model(tuned.folder), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
+                samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
+                strays=config.strays, progress=progress, folder=_checkpoints(folder),
+            )  # fmt: skip
+        attempts.to_parquet(folder / ATTEMPTS)
+        examples = distilled_examples(problems, attempts, config.target, seed)
+        if not config.keep_passing:
+            examples = [e for e in examples if e["kind"] == "refine"]
+        pd.DataFrame(examples).to_parquet(folder / EXAMPLES)
+        kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
+        return {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds}
+
+    return build(config, make, f"stage 1b, distilling {config.faults} mistakes")
+
+
+def refine_train(config: RefineTrain, progress: bool = True, whole: bool = False) -> Run:
+    """Stage 2. Trains the fine-tuned LM to refine, with PGM and the mixture; ``whole`` as in :func:`fine_tune`.
+
+    Raises:
+        ValueError: refinement data are wanted and the model made no mistakes.
+    """
+    data = distil(config.distil, progress)
+    tuned = fine_tune(config.distil.fine_tune, progress, whole=whole or not is_built(config))
+
+    def make(folder: Path) -> dict[str, Any]:
+        model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
+        problems = {p.task_id: p for p in training_problems(config.distil.fine_tune)}
+        settings = replace(config.train, seed=config.distil.fine_tune.seed)
+        rows = mixture(read_examples(data), list(problems.values()), config.refine_share, settings)
+        examples = [
+            {**encode_example(tokenizer, problems[r["task_id"]], r, config.fields), "origin": r["origin"]} for r in rows
+        ]
+        collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
+        losses = train(model, examples, collator, settings, folder, progress)
+        _save(model, tokenizer, folder, settings)
+        kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
+        return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings)}
+
+    return build(config, make, "stage 2, refine training", whole, together=True)
+
+
+def on_model(place: Callable[[str], Any], stage: Callable[..., Run], config: Any, progress: bool = True) -> Any:
+    """``place(folder)`` for the model folder of a training: what a loop, say, of that model is.
+
+    The folder is that of a published run if the run of ``place(folder)`` is published too, so that nothing needs the
+    weights; else of one that has them.
+
+    Args:
+        stage: :func:`fine_tune` or :func:`refine_train`, and ``config`` what it is given.
+    """
+    wanted = place(str(stage(config, progress).folder))
+    return wanted if is_built(wanted) else place(str(stage(config, progress, whole=True).folder))
+
+
+def loop(config: Loop, progress: bool = True) -> Run:
+    """Stage 3 on a benchmark. Leaves ``attempts.parquet``; read it with :func:`attempts_of`.
+
+    Its notes say what it cost: ``prompt_tokens`` and ``completion_tokens``, as far as they are known.
+    """
+
+    def make(folder: Path) -> dict[str, Any]:
+        problems, usage = loop_problems(config), Counter()
+        attempts = self_refine(
+            load_model(config.model), problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
+            samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
+            feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
+            stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, progress=progress,
+            folder=_checkpoints(folder), usage=usage,
+        )  # fmt: skip
+        attempts.to_parquet(folder / ATTEMPTS)
+        return {"problems": len(problems), "attempts": len(attempts), **usage}
+
+    what = f"{config.rounds} rounds" if config.rounds else f"{config.samples} independent samples"
+    return build(config, make, f"stage 3, {what} of {Path(config.model).name} on {config.benchmark}")
+
+
+def attempts_of(run: Run) -> pd.DataFrame:
+    """The attempts that a distil or loop run left."""
+    return pd.read_parquet(run.path(ATTEMPTS))
+
+
+def read_examples(run: Run) -> list[dict]:
+    """The examples that a distil run left."""
+    return pd.read_parquet(run.path(EXAMPLES)).to_dict("records")
+
+
+def training_problems(config: FineTune) -> list[Problem]:
+    """The problems that stage 1 learns from."""
+    tiny = config.benchmark == "tinyprograms"
+    options = {"ambiguity": config.ambiguity, "seed": config.seed} if tiny else training_options(config.benchmark)
+    return load_problems(config.benchmark, data=config.data, split="train", limit=config.problems, **options)
+
+
+def loop_problems(config: Loop) -> list[Problem]:
+    """The problems that a loop tries."""
+    tiny = config.benchmark == "tinyprograms"
+    options = {"ambiguity": config.ambiguity, "seed": config.benchmark_seed} if tiny else {}
+    return load_problems(config.benchmark, data=config.data, split=config.split, limit=config.limit, **options)
+
+
+def _checkpoints(folder: Path) -> Path:
+    """Where a stage leaves what it would need if it were cut off; gone when the run is finished."""
+    place = folder / "checkpoints"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def _tokens(examples: Sequence[dict], settings: TrainSettings) -> int:
+    """How many tokens a training looks at, without padding: exact for whole passes over the examples."""
+    seen = settings.steps * settings.batch_size * settings.accumulation
+    return round(seen * sum(len(e["input_ids"]) for e in examples) / len(examples))
+
+
+def _save(model, tokenizer, folder: Path, settings: TrainSettings) -> None:
+    """A run's model, or its tokenizer beside adapters that it already holds; the main process writes, all call it."""
+    weights = whole_weights(model)
+    if processes.is_main():
+        if settings.merged or not settings.lora:
+            model.save_pretrained(folder, state_dict=weights)
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,194 @@
+"""Loading a causal LM and its tokenizer: the shipped tiny LM, a folder, a Hub ID, or a model that runs elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cycle_utils.models.servers import API, ServedLM, VllmLM, split_name
+from cycle_utils.paths import ASSETS
+
+TINY = "tiny"  # the shipped LM
+SIZED = "tiny-"  # begins the names of the shipped LMs of other sizes, such as ``tiny-0.2M``
+_PROBE = "def f(x):\n    if x:\n\treturn  [1, 2.5]\n\n  # two spaces\n    return 'a  b' !\n"
+
+
+def locate(model: str | Path) -> str:
+    """The folder or Hub ID that a model's name stands for; a served model's name as it is.
+
+    Raises:
+        FileNotFoundError: a path that is not there, or a folder without ``config.json``.
+    """
+    prefix, rest = split_name(model)
+    if prefix:
+        return str(model) if prefix == API else locate(rest)
+    if str(model) == TINY:
+        model = shipped()
+    elif str(model).startswith(SIZED):
+        model = shipped(str(model).removeprefix(SIZED))
+        if not model.is_dir():
+            sizes = ", ".join(sorted(path.name.removeprefix("tiny-lm-") for path in ASSETS.glob("tiny-lm-*")))
+            raise FileNotFoundError(
+                f"no tiny LM of size {model.name.removeprefix('tiny-lm-')} is shipped (there are {sizes or 'none'}); "
+                "make it with: papermill 10_tiny_lm.ipynb out.ipynb -p shape SIZE -p ship True"
+            )
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file() and not _adapter(folder):
+            raise FileNotFoundError(
+                f"{folder} has neither config.json nor adapter_config.json: it is no model folder as save_pretrained "
+                "writes it"
+            )
+        return str(folder.resolve())
+    name = str(model)
+    if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise FileNotFoundError(f"there is no model folder {name}; give an existing folder, a Hub ID or {TINY!r}")
+    return name
+
+
+def shipped(shape: str | None = None) -> Path:
+    """The folder of the shipped LM, or of that of another shape (see ``tiny_lm.SHAPES``)."""
+    return ASSETS / ("tiny-lm" if shape is None else f"tiny-lm-{shape}")
+
+
+def count_parameters(model: str | Path) -> int:
+    """Parameters of an LM, from its configuration alone; tied ones count once."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(_from(AutoConfig, root_of(model))).num_parameters()
+
+
+def load_tokenizer(model: str | Path):
+    """The tokenizer, padding on the left, with a pad token, checked on indented code; none of a served model.
+
+    Raises:
+        ValueError: the tokenizer changes code in a round trip.
+        FileNotFoundError, OSError: as :func:`locate`; unknown to the Hub, or the Hub out of reach.
+    """
+    if split_name(model)[0] == API:
+        return None
+    from transformers import AutoTokenizer
+
+    tokenizer = _from(AutoTokenizer, root_of(model))
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if decode(tokenizer, tokenizer(_PROBE, add_special_tokens=False)["input_ids"]) != _PROBE:
+        raise ValueError(
+            f"the tokenizer of {model} does not give indented code back unchanged, so copies could not be counted; "
+            "use its fast tokenizer of transformers 5 or another model"
+        )
+    return tokenizer
+
+
+def load_model(model: str | Path):
+    """The LM in float32 on the best device at hand, ready for inference; a folder of adapters is merged into its base.
+
+    float32 is asked for explicitly: transformers 5 would otherwise keep the checkpoint's own type, and
+    training CodeGen in its float16 diverges. A model that runs elsewhere is only made ready to be asked.
+
+    Raises:
+        ValueError: adapters made for another base.
+        ImportError, ServerError: see :mod:`cycle_utils.models.servers`.
+    """
+    prefix, rest = split_name(model)
+    if prefix:
+        return ServedLM(rest) if prefix == API else VllmLM(locate(rest))
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    place, base = locate(model), base_of(model)
+    if base == place:
+        loaded = _from(AutoModelForCausalLM, base, dtype=torch.float32)
+    else:
+        loaded = _merged(load_model(base), place, base)
+        loaded.name_or_path = place  # adapters trained on it are for it, not for its base
+    return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _adapter(folder: Path) -> dict | None:
+    """The configuration of a folder that holds LoRA adapters and no whole model."""
+    path = folder / "adapter_config.json"
+    return json.loads(path.read_text()) if path.is_file() and not (folder / "config.json").is_file() else None
+
+
+def base_of(model: str | Path) -> str:
+    """Where the weights are that a model's adapters were made for; for a whole model, where it is itself.
+
+    Raises:
+        FileNotFoundError: as :func:`locate`; adapters that do not name a base, or one that is not there.
+    """
+    place = locate(model)
+    config = _adapter(Path(place)) if Path(place).is_dir() else None
+    if config is None:
+        return place
+    base = config.get("base_model_name_or_path")
+    try:
+        return locate(base or "/")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"the adapters in {place} were made for {base}, which is not there: put it back, or set "
+            "base_model_name_or_path in their adapter_config.json"
+        ) from error
+
+
+def root_of(model: str | Path) -> str:
+    """The whole model at the end: adapters may be for a base that is itself a folder of adapters."""
+    base = base_of(model)
+    return base if base == locate(model) else root_of(base)
+
+
+def _merged(base, adapters: str, place: str):
+    from peft import PeftModel
+
+    try:
+        whole = PeftModel.from_pretrained(base, adapters)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"the adapters in {adapters} do not fit {place}: they were made for another base ({error})"
+        ) from error
+    return whole.merge_and_unload()
+
+
+def _from(auto, model: str | Path, **options):
+    place = locate(model)
+    try:
+        return auto.from_pretrained(place, **options)
+    except OSError as error:
+        if Path(place).is_dir():
+            raise OSError(f"the model folder {place} is damaged or not whole: {error}") from error
+        raise OSError(
+            f"no model {place!r}: it is no folder here, and the Hub does not know it or cannot be reached; "
+            f"check the spelling, log in for a gated model, or use the shipped one with model={TINY!r}"
+        ) from error
+
+
+def decode(tokenizer, ids) -> str:
+    """Text of token ids, exactly: no special tokens, no white-space clean-up (it would edit code)."""
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def render_chat(tokenizer, messages: Sequence[Mapping[str, str]]) -> str:
+    """A conversation as the model's chat template writes it, up to where its answer begins.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(
+            "the tokenizer has no chat template, so the style 'chat' cannot be used with this model: take its "
+            "instruction-tuned version, set tokenizer.chat_template, or use the style 'plain' ('cycle' for a model "
+            "that was trained to refine)"
+        )
+    return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+
+
+def context_length(model) -> int | None:
+    """The most tokens, prompt and completion together, that the model was built for; none if it is not known."""
+    if isinstance(model, ServedLM | VllmLM):
+        return model.context
+    config = model.config
+    return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048

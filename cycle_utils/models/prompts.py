@@ -1,0 +1,224 @@
+"""Prompts: the one-time prompt, the refine template with the span of each field, and completion trimming.
+
+The styles ``cycle`` and ``plain`` are text that a model continues; ``chat`` is a conversation with an
+instruction-tuned model, whose answer holds the program in a fenced block.
+
+No prompt ends in white space and every completion begins with its own newline. Byte-level BPE merges a
+newline with the indentation after it, so a prompt that ended in a newline would be tokenized differently
+alone (in generation) and in front of its completion (in training), and the model would see a token sequence
+that it has never met.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from cycle_utils.problems import Problem
+
+STYLES = ("cycle", "plain", "chat")
+Message = Mapping[str, str]  # ``role``, which is user or assistant, and ``content``
+# The template's headers, as the artifact has them (REFERENCE.md, stage 2).
+BAD, FAILURE, GOOD = "### Bad Solution:", "### Execution Failure:", "### Good solution:"
+HEADERS = (BAD, FAILURE, GOOD)
+FIELDS = ("code", "feedback")  # what a refine prompt holds beside the description
+CUT = "..."  # stands for the middle of a faulty program that does not fit
+
+
+class NoRoom(ValueError):
+    """A prompt that does not fit the model's context, however much of the faulty program is cut."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and the half-open character span of each of its fields.
+
+    ``spans`` of a one-time prompt: ``description``; of a refine prompt also ``template`` (from the template's
+    first character to the prompt's end), ``past_generation`` (the faulty code) and ``feedback``. A prompt in the
+    style ``chat`` has no spans, but ``messages``, of which ``text`` is the rendering.
+    """
+
+    text: str
+    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    messages: Sequence[Message] = ()
+
+
+def transcript(messages: Sequence[Message]) -> str:
+    """A conversation as text for people; a model's own tokenizer renders it otherwise."""
+    return "\n\n".join(f"{message['role']}:\n{message['content']}" for message in messages)
+
+
+Render = Callable[[Sequence[Message]], str]
+
+
+def one_time_prompt(problem: Problem, style: str = "cycle", render: Render = transcript) -> Prompt:
+    """What a model is asked first: the problem's own prompt without white space at its end, or a message with it.
+
+    Args:
+        style: one of :data:`STYLES`; ``cycle`` and ``plain`` ask alike.
+        render: how a conversation becomes text (``chat`` only).
+    """
+    if style == "chat":
+        return _conversation([_task(problem)], render)
+    text = problem.prompt.rstrip()
+    return Prompt(text, {"description": (0, len(text))})
+
+
+def commented(text: str) -> str:
+    """Each line behind ``# ``; empty lines as ``#``."""
+    return "\n".join(f"# {line}" if line.strip() else "#" for line in text.split("\n"))
+
+
+def refine_prompt(
+    problem: Problem, code: str, feedback: str, style: str = "cycle",
+    count: Callable[[str], int] | None = None, limit: int | None = None, render: Render = transcript,
+) -> Prompt:  # fmt: skip
+    """Description, faulty program and feedback, asking for a better program.
+
+    Args:
+        code: the faulty program as :func:`shown_code` gives it; empty to leave the field blank (ablation).
+        feedback: of one failing test; empty to leave the field blank (ablation).
+        style: ``cycle``, the commented template; ``plain``, the same fields uncommented inside the
+            docstring, for models that were never trained on the template [artifact]; ``chat``, a conversation in
+            which the model is told that its answer fails.
+        count, limit: a token counter and the most tokens the prompt may have. The middle of the faulty
+            program is cut until it fits: the description and the feedback are needed whole.
+        render: how a conversation becomes text (``chat`` only).
+
+    Raises:
+        ValueError: unknown style.
+        NoRoom: a prompt that does not fit even without the faulty program.
+    """
+    if style not in STYLES:
+        raise ValueError(f"unknown prompt style {style!r}; choose one of {', '.join(STYLES)}")
+    assemble = {"cycle": _template, "plain": _plain, "chat": partial(_chat, render=render)}[style]
+    prompt = assemble(problem, code, feedback)
+    if count is None or limit is None:
+        return prompt
+    lines = code.split("\n")
+    while (size := count(prompt.text)) > limit:
+        if len(lines) <= 1:
+            raise NoRoom(
+                f"the refine prompt of {problem.task_id} has {size} tokens, more than the {limit} that leave room for "
+                "an answer; use a model with a longer context or fewer new tokens"
+            )
+        half = (len(lines) - 1) // 2
+        lines = lines[:half] + lines[half + 1 :]
+        prompt = assemble(problem, "\n".join([*lines[:half], CUT, *lines[half:]]), feedback)
+    return prompt
+
+
+def _join(parts: list[tuple[str | None, str]], offset: int) -> tuple[str, dict[str, tuple[int, int]]]:
+    """Concatenate ``(field or None, text)`` pieces, noting where each field lies."""
+    text, spans = "", {}
+    for name, piece in parts:
+        if name:
+            spans[name] = (offset + len(text), offset + len(text) + len(piece))
+        text += piece
+    return text, spans
+
+
+def _template(problem: Problem, code: str, feedback: str) -> Prompt:
+    head = problem.prompt.rstrip()
+    start = len(head) + 2  # the template begins behind an empty line
+    text, spans = _join(
+        [
+            (None, f"{BAD}\n\n"),
+            ("past_generation", commented(code) if code else ""),
+            (None, f"\n\n{FAILURE}\n"),
+            ("feedback", commented(feedback) if feedback else ""),
+            (None, f"\n\n{GOOD}"),
+        ],
+        start,
+    )
+    whole = f"{head}\n\n{text}"
+    return Prompt(whole, {"description": (0, len(head)), "template": (start, len(whole)), **spans})
+
+
+def _plain(problem: Problem, code: str, feedback: str) -> Prompt:
+    """The fields as prose before the docstring's closing quotes, or behind a prompt that has no docstring."""
+    head = problem.prompt.rstrip()
+    quotes = next((q for q in ('"""', "'''") if head.endswith(q)), "")
+    body = head[: len(head) - len(quotes)].rstrip()
+    start = len(body) + 2
+    text, spans = _join(
+        [
+            (None, "Bad Solution:\n"),
+            ("past_generation", code),
+            (None, "\n\nExecution Failure:\n"),
+            ("feedback", feedback),
+            (None, "\n\nGood solution:"),
+        ],
+        start,
+    )
+    indent = re.match(r"\s*", head.rsplit("\n", 1)[-1])[0]  # that of a docstring within a function, or none
+    whole = f"{body}\n\n{text}" + (f"\n{indent}{quotes}" if quotes else "")
+    return Prompt(whole, {"description": (0, len(body)), "template": (start, len(whole)), **spans})
+
+
+def _chat(problem: Problem, code: str, feedback: str, render: Render) -> Prompt:
+    reason = f":\n\n{feedback}" if feedback else "."
+    return _conversation(
+        [_task(problem), _fenced(code), f"This program fails a test{reason}\n\nCorrect the program. {_ANSWER}"], render
+    )
+
+
+_ANSWER = "Answer with the whole program in one fenced ```python block."
+
+
+def _task(problem: Problem) -> str:
+    """What the user asks first."""
+    text = problem.prompt.strip()
+    if signature(problem):
+        return f"Complete this Python function. {_ANSWER}\n\n{_fenced(text)}"
+    what = f"function named {problem.entry_point}" if problem.entry_point else "program that reads standard input"
+    return f"Solve this problem by a Python {what}. {_ANSWER}\n\n{text}"
+
+
+def _fenced(code: str) -> str:
+    return f"```python\n{code}\n```"
+
+
+def _conversation(turns: Sequence[str], render: Render) -> Prompt:
+    """A prompt of turns, the user's first and then by turns the assistant's and the user's."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
+    return Prompt(render(messages), messages=messages)
+
+
+def signature(problem: Problem) -> str:
+    """The lines from the entry point's ``def`` to its colon, as the prompt has them; empty if it has none."""
+    try:
+        tree = ast.parse(problem.prompt.rstrip() + "\n    pass")
+    except (SyntaxError, ValueError):
+        return ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == problem.entry_point:
+            lines = problem.prompt.split("\n")[node.lineno - 1 : node.body[0].lineno - 1]
+            return "\n".join(lines)
+    return ""
+
+
+def defines(completion: str, entry_point: str | None) -> bool:
+    """Whether a completion is a whole definition of the entry point rather than a body."""
+    if not entry_point:
+        return False
+    return re.search(rf"^(async\s+)?def\s+{re.escape(entry_point)}\b", completion, re.MULTILINE) is not None
+
+
+def shown_code(problem: Problem, completion: str) -> str:
+    """The program as a refine prompt shows it: a whole definition, without the description.
+
+    A body gets the signature that the prompt has; what is neither body nor definition is shown as it was written.
+    """
+    body, begun = completion.lstrip("\n").rstrip(), signature(problem)
+    if problem.entry_point is None or defines(completion, problem.entry_point):
+        return completion.strip("\n")
+    return f"{begun}\n{body}" if begun and not body[:1].strip() else body
+
+
+def refine_target(problem: Problem, solution: str) -> str:
+    """What a refine example teaches: the whole program, behind the newline that a prompt leaves to it."""
+    return "\n" + shown_code(problem, solution)

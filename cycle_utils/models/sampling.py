@@ -1,0 +1,44 @@
+"""How completions are sampled: the settings that every way to generate understands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cycle_utils.config import later
+
+TRUNCATIONS = ("middle", "left")
+DRAWS = ("batch", "own")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample: the artifact's top-p 0.95, no top-k; temperature 0 is greedy.
+
+    What a model folder's generation config asks for beyond its end tokens (a repetition penalty, say) is not done.
+
+    Attributes:
+        max_new_tokens: of one completion, in tokens.
+        batch_size: sequences at a time.
+        truncation: of prompts that do not fit the context. ``middle`` cuts the middle of the faulty program, so that
+            description and feedback stay whole; ``left`` cuts whatever stands first [artifact].
+        stop_early: end a completion as soon as the text has gone past the program; what is kept is the same, but, with
+            draws by ``batch``, the random numbers of later batches are not. What runs elsewhere is not ended.
+        draws: random numbers for each ``batch``, in which sequences depend on their neighbours (what was published
+            for the tiny LM), or of each sequence's ``own``: then it comes out alike in any company and order, and a
+            sequence that ends makes room for the next one at once.
+    """
+
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_new_tokens: int = 112
+    batch_size: int = 128
+    truncation: str = later("middle")
+    stop_early: bool = later(False)
+    draws: str = later("batch")
+
+    def __post_init__(self) -> None:
+        for name, choices in (("truncation", TRUNCATIONS), ("draws", DRAWS)):
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}; give 0 (greedy) or more")

@@ -1,0 +1,68 @@
+"""TinyPrograms: a generated benchmark that a small code LM can fail, mend and be measured on.
+
+A problem is a short Python function with a few *slots* (which numbers to keep, how to order them, which
+separator to join by, ...). Its description names the value of a slot or leaves it **open** ("arranged" for
+five orders): then only execution can tell, which is the situation that self-refinement exists for. The
+share of open slots is the ``ambiguity``.
+
+Because the generator's distribution is known (:func:`prior`), so is the best that any model can do: at the
+first try (:func:`ceiling`, round 0) and after reading the feedback of failed tests (later rounds). Nothing
+here is trained, downloaded or random beyond its seed.
+
+The generator's own programs are trusted and run in this process; a model's programs never are.
+"""
+
+from cycle_utils.problems.tinyprograms.families import FAMILIES, Family
+from cycle_utils.problems.tinyprograms.generator import (
+    AMBIGUITY,
+    FAILS,
+    HIDDEN,
+    PUBLIC,
+    SPLITS,
+    Task,
+    body,
+    count_problems,
+    distinct_calls,
+    draw_calls,
+    draw_task,
+    evaluate,
+    generate,
+    make_problem,
+    program,
+    prompt,
+    signature,
+    split_of,
+)
+from cycle_utils.problems.tinyprograms.ideal_reader import Reader, ceiling, read_ideally, readings
+from cycle_utils.problems.tinyprograms.slots import MODE, Slot, Value, prior
+
+__all__ = [
+    "AMBIGUITY",
+    "FAILS",
+    "FAMILIES",
+    "HIDDEN",
+    "MODE",
+    "PUBLIC",
+    "SPLITS",
+    "Family",
+    "Reader",
+    "Slot",
+    "Task",
+    "Value",
+    "body",
+    "ceiling",
+    "count_problems",
+    "distinct_calls",
+    "draw_calls",
+    "draw_task",
+    "evaluate",
+    "generate",
+    "make_problem",
+    "prior",
+    "program",
+    "prompt",
+    "read_ideally",
+    "readings",
+    "signature",
+    "split_of",
+]  # fmt: skip

@@ -1,0 +1,81 @@
+"""The trainings of a study in several processes, on several GPUs or machines.
+
+    cd notebooks
+    accelerate launch --num_processes 4 -m cycle_utils.study.launch ../recipes/X.yaml [-p NAME VALUE] [--until STAGE]
+
+The parameters are those of ``07_benchmarks``: the notebook, run with the same ones, finds the finished runs, since a
+run's name and its global batches do not depend on the number of processes. Trainings are shared by all processes;
+sampling and judging between them are done by the main one while the others wait. Machines must share the folder of
+runs. Stop it with Ctrl-C and run it again: each stage goes on from where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cycle_utils import study
+from cycle_utils.method import processes, stages
+from cycle_utils.method.runs import Run
+
+# Parameters that no training depends on.
+EVALUATION = ("benchmark", "data", "limit", "rounds", "feedback_tests", "other_models", "other_style")
+STAGES: dict[str, Callable[[stages.RefineTrain], Run]] = {
+    "fine_tune": lambda config: stages.fine_tune(config.distil.fine_tune),
+    "distil": lambda config: stages.distil(config.distil),
+    "refine_train": stages.refine_train,
+}
+
+
+def configs(parameters: Mapping[str, Any]) -> list[stages.RefineTrain]:
+    """The trainings that ``07_benchmarks`` needs under these parameters: of each LM and seed, the main LM's first.
+
+    Raises:
+        ValueError: a parameter that the notebook does not have, or a value outside its range.
+    """
+    options = {name: value for name, value in parameters.items() if name not in EVALUATION}
+    first, count, ladder = options.pop("seed", 0), options.pop("seeds", 1), options.pop("ladder", [])
+    known = inspect.signature(study.recipe).parameters
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"unknown parameter {unknown[0]!r}; a training has {', '.join(known)}, seeds and ladder")
+    models = [options.pop("model", known["model"].default), *ladder]
+    return [study.recipe(model=m, seed=s, **options) for m in models for s in range(first, first + count)]
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Run]:
+    """The command; it returns the finished runs, one for each config.
+
+    Raises:
+        ValueError: as :func:`configs`.
+        FileNotFoundError: no such recipe.
+    """
+    parser = argparse.ArgumentParser(prog="cycle_utils.study.launch", description=__doc__.split("\n")[0])
+    parser.add_argument("recipe", type=Path, help="a file of papermill parameters for 07_benchmarks")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
+    parser.add_argument("--until", choices=STAGES, default="refine_train", help="the last stage to build")
+    options = parser.parse_args(arguments)
+    parameters = yaml.safe_load(options.recipe.read_text()) or {}
+    parameters |= {name: _value(text) for name, text in options.given}
+    wanted = configs(parameters)
+    processes.start()
+    runs = [STAGES[options.until](config) for config in wanted]
+    processes.stop()
+    return runs
+
+
+def _value(text: str) -> Any:
+    """A parameter's value as Python writes it; anything else is text, as for papermill."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What every notebook does at its start and end: check its parameters, print its environment, save its results."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Markdown, display
+from transformers.utils import logging as transformers_logging
+
+from cycle_utils.execution import isolation_report
+from cycle_utils.method.runs import environment
+
+DEFAULTS = "# Defaults"  # first words of each notebook's parameters cell
+INJECTED = "# Parameters"  # first words of the cell that papermill puts behind it
+
+
+def begin(namespace: Mapping[str, Any], seed: int) -> None:
+    """Check the parameters, seed everything, and print what the numbers below depend on.
+
+    ``namespace`` is the notebook's ``globals()``.
+
+    Raises:
+        ValueError: a parameter that the notebook does not have (papermill itself only warns).
+    """
+    check_parameters(namespace.get("In", []))
+    transformers_logging.disable_progress_bar()  # of loading weights: many, and gone in a moment
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    facts = environment()
+    print("  ".join(f"{name} {value}" for name, value in facts.items()))
+    print(isolation_report().summary)
+
+
+def check_parameters(cells: list[str]) -> None:
+    """Compare the names that papermill injected with those of the notebook's own parameters cell.
+
+    Args:
+        cells: sources of the cells run so far, as IPython's ``In`` keeps them.
+    """
+    known = [name for cell in cells if cell.startswith(DEFAULTS) for name in _assigned(cell)]
+    injected = [name for cell in cells if cell.startswith(INJECTED) for name in _assigned(cell)]
+    for name in injected:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown parameter {name!r}.{hint} This notebook has: {', '.join(dict.fromkeys(known))}")
+
+
+def _assigned(cell: str) -> list[str]:
+    return [t.id for node in ast.parse(cell).body if isinstance(node, ast.Assign) for t in node.targets]
+
+
+def say(text: str) -> None:
+    """Show a sentence made from results, as Markdown."""
+    display(Markdown(text))
+
+
+def show(frame: pd.DataFrame, digits: int = 1) -> None:
+    """Show a table with rounded numbers."""
+    display(frame.round(digits))
