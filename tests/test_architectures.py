@@ -14,7 +14,7 @@ from cycle_utils.method.masking import IGNORED, PGMCollator
 from cycle_utils.models import generation, load_model, load_tokenizer, loading
 from cycle_utils.models.generation import generate
 from cycle_utils.models.prompts import NoRoom, refine_prompt
-from cycle_utils.models.sampling import Sampling
+from cycle_utils.models.sampling import DRAWS, Sampling
 
 DATA = Path(os.environ.get("CYCLE_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 SHORT = Sampling(max_new_tokens=16)
@@ -166,28 +166,30 @@ def test_the_middle_of_the_faulty_code_goes_first(one):
     assert "line_0 " in prompt.text and "line_59 " in prompt.text and "line_30 " not in prompt.text
 
 
-def test_generations_are_streamed_and_resumed(one, tmp_path, monkeypatch):
+@pytest.mark.parametrize("draws", DRAWS)
+def test_generations_are_streamed_and_resumed(one, draws, tmp_path, monkeypatch):
     lm, tokenizer = load_model(one), load_tokenizer(one)
-    prompts, sampling = [f"def f{i}(x):" for i in range(6)], Sampling(max_new_tokens=6, batch_size=2)
+    prompts, sampling = [f"def f{i}(x):" for i in range(6)], Sampling(max_new_tokens=6, batch_size=2, draws=draws)
     whole = generate(lm, tokenizer, prompts, sampling, progress=False)
-    stream, calls, real = tmp_path / "stream.jsonl", [], generation._batch
+    stream, written, real = tmp_path / "stream.jsonl", [], generation._write_stream
 
     def cut(*args):
-        calls.append(1)
-        if len(calls) == 3:
+        if len(written) == 2:
             raise KeyboardInterrupt
-        return real(*args)
+        written.append(1)
+        real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(generation, "_batch", cut)
+        patch.setattr(generation, "_write_stream", cut)
         with pytest.raises(KeyboardInterrupt):
             generate(lm, tokenizer, prompts, sampling, progress=False, stream=stream)
-    stream.write_text(stream.read_text() + '{"chosen": [1], "te')  # a line that the interruption tore
+    there = stream.read_text()
+    stream.write_text(there + '{"made": [[1, 0, "te')  # a line that the interruption tore
     torch.rand(3)
-    with monkeypatch.context() as patch:
-        patch.setattr(generation, "_batch", lambda *args: calls.append(1) or real(*args))
-        assert generate(lm, tokenizer, prompts, sampling, progress=False, stream=stream) == whole
-    assert len(calls) == 4  # two, the cut one, and the one that was missing
+    assert generate(lm, tokenizer, prompts, sampling, progress=False, stream=stream) == whole
+    assert stream.read_text().startswith(there) and len(stream.read_text().splitlines()) == len(prompts) // (
+        2 if draws == "batch" else 1
+    )
 
 
 def test_a_loop_that_was_cut_off_goes_on(one, monkeypatch):
@@ -208,8 +210,8 @@ def test_a_loop_that_was_cut_off_goes_on(one, monkeypatch):
         patch.setattr(loop, "judged", cut)
         with pytest.raises(KeyboardInterrupt):
             stages.loop(config, progress=False)
-    asked, generated = [], generation._batch
-    monkeypatch.setattr(generation, "_batch", lambda *args: asked.append(1) or generated(*args))
+    asked, decoded = [], generation.decode
+    monkeypatch.setattr(generation, "decode", lambda *args: asked.append(1) or decoded(*args))
     again = stages.attempts_of(stages.loop(config, progress=False))
     assert again.equals(whole) and len(asked) == 1  # rounds 0 and 1 were there, down to their generations
 
@@ -221,7 +223,7 @@ def test_stopping_early_keeps_what_would_be_kept(one):
         stages.self_refine(one, problems, rounds=1, temperatures=(0, 0), sampling=s, progress=False)
         for s in (greedy, replace(greedy, stop_early=True))
     ]
-    assert tables[0].equals(tables[1])
+    assert tables[0].drop(columns="ended").equals(tables[1].drop(columns="ended"))
 
 
 def test_a_finished_program_ends_its_sequence(one):
@@ -229,4 +231,4 @@ def test_a_finished_program_ends_its_sequence(one):
     asked = []
     long = Sampling(temperature=0, max_new_tokens=64)
     text = generate(lm, tokenizer, ["def f(x):"], long, finished=lambda i, t: asked.append(t) or True, progress=False)
-    assert len(tokenizer(text[0][0])["input_ids"]) <= 2 * generation.LOOK_EVERY and len(asked) == 1
+    assert text[0][0].ended == "program" and len(tokenizer(text[0][0].text)["input_ids"]) <= 2 * generation.LOOK_EVERY and len(asked) == 1

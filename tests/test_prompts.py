@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cycle_utils.method.training import encode
+from cycle_utils.models.programs import trim
 from cycle_utils.models.prompts import (
     BAD,
     CUT,
@@ -18,7 +19,6 @@ from cycle_utils.models.prompts import (
     refine_target,
     shown_code,
     signature,
-    trim,
 )
 from cycle_utils.problems import Problem
 from cycle_utils.problems import tinyprograms as tp
@@ -104,24 +104,6 @@ def test_shown_code_is_the_definition_without_the_description():
         code = shown_code(problem, problem.canonical_solutions[0])
         assert ast.parse(code).body[0].name == problem.entry_point
         assert signature(problem) in problem.prompt
-
-
-@pytest.mark.parametrize(
-    ("completion", "kept"),
-    [
-        ("\n  return 1\nprint(2)", "\n  return 1"),
-        ("\n\treturn 1\n\n\nclass A:\n\tpass", "\n\treturn 1"),
-        ("\n    if a:\n        return 1\n\n    return 2\n# done", "\n    if a:\n        return 1\n\n    return 2"),
-        ("\ndef add(a, b):\n    return h(a)\n\ndef h(a):\n    return a\n\nassert add(1, 2)",
-         "\ndef add(a, b):\n    return h(a)\n\ndef h(a):\n    return a"),
-        ("\nimport math\n\ndef add(a, b):\n    return 1\n\nprint(add(1, 2))",
-         "\nimport math\n\ndef add(a, b):\n    return 1"),
-        (f"\n    return 1\n{BAD}\n\n# x", "\n    return 1"),
-        ("", ""),
-    ],
-)  # fmt: skip
-def test_trim(completion, kept):
-    assert trim(completion, "add") == kept
 
 
 def test_trim_keeps_every_canonical_solution(problems):

@@ -13,6 +13,7 @@ from cycle_utils.method.configs import Distil, FineTune, Loop, RefineTrain
 from cycle_utils.method.distillation import canonical_target
 from cycle_utils.method.training import TrainSettings
 from cycle_utils.models import load_model, load_tokenizer
+from cycle_utils.models.generation import Completion
 from cycle_utils.models.sampling import Sampling
 from cycle_utils.problems import Problem
 
@@ -137,7 +138,7 @@ class Scripted:
 
     def __call__(self, model, tokenizer, prompts, *options):
         self.prompts.append([prompt.text for prompt in prompts])
-        return [[text] for text in next(self.rounds)]
+        return [[Completion(text)] for text in next(self.rounds)]
 
 
 ADD = Problem("t/add", 'def add(a, b):\n    """Add."""', "add",

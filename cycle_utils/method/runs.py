@@ -31,6 +31,7 @@ from filelock import FileLock
 
 from cycle_utils.config import config_dict, without_defaults
 from cycle_utils.method import processes
+from cycle_utils.models.gguf import digest_of, is_gguf
 from cycle_utils.models.loading import base_of, locate
 from cycle_utils.models.servers import split_name
 from cycle_utils.paths import PACKAGE, ROOT, results_dir, runs_dir
@@ -93,6 +94,8 @@ def _by_weights(config: dict[str, Any]) -> dict[str, Any]:
         if name != "model":
             return value
         prefix, place = split_name(value)
+        if is_gguf(place):
+            return f"{prefix}gguf:{digest_of(place)}"
         folder = Path(place) if _is_stored(Path(place)) else Path(locate(value))
         return prefix + weights_digest(folder) if folder.is_dir() else value
 

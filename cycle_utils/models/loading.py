@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cycle_utils.models.gguf import converted, is_gguf
 from cycle_utils.models.servers import API, ServedLM, VllmLM, split_name
 from cycle_utils.paths import ASSETS
 
@@ -19,12 +20,15 @@ def locate(model: str | Path) -> str:
 
     Raises:
         FileNotFoundError: a path that is not there, or a folder without ``config.json``.
+        ImportError, ValueError: a GGUF file that cannot be read, see :func:`cycle_utils.models.gguf.converted`.
     """
     prefix, rest = split_name(model)
     if prefix:
         return str(model) if prefix == API else locate(rest)
     if str(model) == TINY:
         model = shipped()
+    elif is_gguf(model):
+        model = converted(model)
     elif str(model).startswith(SIZED):
         model = shipped(str(model).removeprefix(SIZED))
         if not model.is_dir():
