@@ -1,7 +1,8 @@
-"""What is published under ``results/`` and what it rests on: executed notebooks, stamps, runs, and a sentinel.
+"""The study in one command, what is published under ``results/``, and what that rests on.
 
-``python -m cycle_utils.study.publishing`` executes the core notebooks in order; ``--stored`` rebuilds all published
-tables and figures from the runs under ``results/runs``, without training.
+``python -m cycle_utils.study.publishing`` executes the core notebooks in order, writes to ``reproduction/`` and sets
+the outcome beside the published one. With ``--publish`` it writes to ``results/`` instead and keeps the runs there, for
+those who publish; ``--stored`` rebuilds all published tables and figures from these runs, without training.
 
 A *stamp* says of one notebook's published files which notebook, package, method, parameters, versions and runs they
 came from. :func:`stale` compares it with the working tree. The *method* is the part of the package that makes runs;
@@ -31,12 +32,14 @@ from typing import Any
 
 import nbformat
 import pandas as pd
+import yaml
 
 from cycle_utils import study
 from cycle_utils.analysis.figures import save_table
 from cycle_utils.method import runs, stages
-from cycle_utils.paths import NOTEBOOKS, PACKAGE, ROOT, results_dir
+from cycle_utils.paths import NOTEBOOKS, PACKAGE, PUBLISH, ROOT, published_dir, results_dir
 from cycle_utils.study.ablations import LADDER, everything
+from cycle_utils.study.reproduction import REPORT, write_report
 
 CORE = ("00_overview", "01_copy_rate", "02_finetune_distill", "03_refine_train", "04_self_refine", "07_benchmarks")
 ABLATIONS = ("05_pgm_ablation", "06_mixing_ablation", "07_benchmarks", "08_inputs_ablation")  # over several seeds
@@ -75,9 +78,9 @@ def _injected(cell) -> bool:
 # --- stamps ----------------------------------------------------------------------------------------------
 
 
-def read_stamps() -> dict[str, dict[str, Any]]:
-    """The stamps by notebook."""
-    path = results_dir() / STAMPS
+def read_stamps(folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The stamps by notebook, of what is made now or of what lies in ``folder``."""
+    path = (folder or results_dir()) / STAMPS
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
@@ -90,7 +93,7 @@ def stamp(
         name: of the notebook, without suffix.
         parameters: those that papermill was given.
         keys: the runs that it used.
-        files: what it wrote under ``results/``.
+        files: what it wrote under :func:`paths.results_dir`.
         cost: minutes and memory, see :func:`run_notebook`.
     """
     one = {
@@ -117,7 +120,7 @@ def made_by(name: str, since: float) -> list[Path]:
 
 def stale() -> Iterator[str]:
     """What is wrong with the published results, each in a sentence; nothing if they can be trusted."""
-    stamps = read_stamps()
+    stamps = read_stamps(published_dir())
     for name in sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")):
         if name not in stamps:
             yield f"{name} was never published"
@@ -126,7 +129,7 @@ def stale() -> Iterator[str]:
         yield from (f"{name}: {problem}" for problem in _stale(name, found))
     stamped = {file for one in stamps.values() for file in one["files"]}
     for kind in ("tables", "figures", "notebooks"):
-        for path in sorted((results_dir() / kind).iterdir()):
+        for path in sorted((published_dir() / kind).iterdir()):
             if f"{kind}/{path.name}" not in stamped and not path.name.startswith((*_MEASURED, "claims.")):
                 yield f"{kind}/{path.name} has no stamp: no notebook of this tree made it"
     wanted = _wanted_runs()
@@ -148,10 +151,10 @@ def _stale(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     if "seeds" in found["parameters"] and found["seeds"] < LEAST_SEEDS:
         yield f"it rests on {found['seeds']} seeds; publish at least {LEAST_SEEDS}"
     for file, digest in found["files"].items():
-        path = results_dir() / file
+        path = published_dir() / file
         if not path.is_file() or runs.digest(path) != digest:
             yield f"{file} is not the file that was stamped"
-    yield from _disordered(results_dir() / "notebooks" / f"{name}.ipynb")
+    yield from _disordered(published_dir() / "notebooks" / f"{name}.ipynb")
 
 
 def _disordered(path: Path) -> Iterator[str]:
@@ -208,7 +211,7 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 def publish(name: str, parameters: Mapping[str, Any], stored: str = "") -> None:
-    """Execute a notebook, keep the runs that it used under ``results/runs``, and stamp what it made.
+    """Execute a notebook, stamp what it made and, where results are published, keep the runs that it used.
 
     Args:
         stored: how the published runs are used: ``runs.ONLY``, which trains nothing, ``runs.FIRST``, or not at all.
@@ -219,7 +222,7 @@ def publish(name: str, parameters: Mapping[str, Any], stored: str = "") -> None:
         folder = Path(scratch) if aside else results_dir() / "notebooks"
         cost = run_notebook(name, parameters, folder, **{runs.LEDGER: str(ledger), runs.STORED: stored})
         keys = sorted(set(ledger.read_text().split())) if ledger.is_file() else []
-    if stored != runs.ONLY:
+    if stored != runs.ONLY and os.environ.get(PUBLISH):
         for key in keys:
             runs.publish(key)
     files = made_by(name, since)
@@ -257,7 +260,7 @@ def keep(seeds: int) -> list[str]:
 
 def _keep(keys: set[str]) -> list[str]:
     """Note which runs are kept for later; those on which something published rests are not."""
-    path, kept = results_dir() / KEPT, sorted(keys - _stamped_runs())
+    path, kept = published_dir() / KEPT, sorted(keys - _stamped_runs())
     if kept:
         runs.write_json(path, kept)
     else:
@@ -266,12 +269,12 @@ def _keep(keys: set[str]) -> list[str]:
 
 
 def _kept() -> set[str]:
-    path = results_dir() / KEPT
+    path = published_dir() / KEPT
     return set(json.loads(path.read_text())) if path.is_file() else set()
 
 
 def _stamped_runs() -> set[str]:
-    return {key for one in read_stamps().values() for key in one["runs"]}
+    return {key for one in read_stamps(published_dir()).values() for key in one["runs"]}
 
 
 def _wanted_runs() -> set[str]:
@@ -292,6 +295,8 @@ def claims() -> pd.DataFrame:
     """All notebooks' rows on the paper's claims, in the order of the claims."""
     paths = sorted((results_dir() / "tables").glob("[0-9][0-9]_claims.csv"))
     tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]  # the notebook is 05, not 5
+    if not tables:
+        return pd.DataFrame(columns=["claim"])
     return pd.concat(tables, ignore_index=True).sort_values("claim", key=lambda c: c.str[:2], kind="stable")
 
 
@@ -318,7 +323,7 @@ def check_method() -> None:
     Raises:
         Changed: it does not.
     """
-    path = results_dir() / SENTINEL
+    path = published_dir() / SENTINEL
     saved = json.loads(path.read_text()) if path.is_file() else {}
     if saved.get("method") == method_hash() and saved.get("version") == runs.METHOD:
         return
@@ -330,6 +335,8 @@ def check_method() -> None:
             f"otherwise than theirs: {saved['machine']}). Raise METHOD in {ROOT / 'cycle_utils' / 'runs.py'}, so that "
             "no run of before is reused, and train anew: make study SEEDS=3, make ablations SEEDS=3"
         )
+    if not os.environ.get(PUBLISH):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     machine = runs.environment()["machine"]
     runs.write_json(path, {"version": runs.METHOD, "method": method_hash(), "digest": digest, "machine": machine})
@@ -356,7 +363,7 @@ def index() -> pd.DataFrame:
     """
     rows = []
     for name, found in read_stamps().items():
-        records = [json.loads((runs.published_dir() / key / runs.RECORD).read_text()) for key in found["runs"]]
+        records = [_record(key) for key in found["runs"]]
         target = "ablations" if name in ABLATIONS else "study"
         seeds = f" SEEDS={found['seeds']}" if name in ABLATIONS else ""
         made = found["environment"]
@@ -373,48 +380,84 @@ def index() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _record(key: str) -> dict[str, Any]:
+    """What a run recorded: one that was made here, or a published one."""
+    places = [runs.runs_dir(), runs.published_dir()]
+    if os.environ.get(PUBLISH):
+        places.reverse()
+    path = next(p for place in places if (p := place / key / runs.RECORD).is_file())
+    return json.loads(path.read_text())
+
+
 def costs() -> pd.DataFrame:
-    """What the published runs took to build: stage, number of runs and minutes, as each run recorded it."""
-    records = [json.loads(path.read_text()) for path in runs.published_dir().glob(f"*/{runs.RECORD}")]
-    frame = pd.DataFrame([{"stage": r["config"]["stage"], "minutes": r["seconds"] / 60} for r in records])
+    """What the runs behind the results took to build: stage, number of runs and minutes, as each run recorded it."""
+    records = [_record(key) for key in sorted({key for one in read_stamps().values() for key in one["runs"]})]
+    rows = [(r["config"]["stage"], r["seconds"] / 60) for r in records]
+    frame = pd.DataFrame(rows, columns=["stage", "minutes"])
     table = frame.groupby("stage")["minutes"].agg(["count", "mean", "sum"]).round(1).reset_index()
     return table.set_axis(["stage", "runs", "minutes each", "minutes in all"], axis=1)
 
 
-def main() -> None:
-    """Command line of ``make study``, ``make ablations`` and ``make results``."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line of ``make study``, ``make ablations``, ``make keep`` and ``make results``."""
+    options = _options(arguments)
+    publishes = options.publish or options.stored or options.keep or options.readme
+    with _environment(**({PUBLISH: "1"} if publishes else {})):
+        if options.keep:
+            print(f"{len(keep(options.seeds))} runs are kept for another sitting")
+        elif not options.readme:
+            _study(options)
+        if options.readme or options.stored:
+            for readme in READMES:
+                readme.write_text(fill_readme(readme, published_dir() / "tables"))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("notebooks", nargs="*", default=CORE, help="names without .ipynb (default: the core study)")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 05 to 08 (default: 1)")
     parser.add_argument("--ladder", action="store_true", help="07 with the ladder of sizes")
-    parser.add_argument("--stored", action="store_true", help="all published tables and figures anew; train nothing")
+    parser.add_argument("--parameters", type=Path, help="a YAML file of parameters by notebook")
     parser.add_argument("--first", action="store_true", help="train only what is not published yet")
+    parser.add_argument("--publish", action="store_true", help="write to results/, not to reproduction/")
+    parser.add_argument("--stored", action="store_true", help="rebuild all published tables and figures; train nothing")
     parser.add_argument("--keep", action="store_true", help="only publish the ablations' finished runs, for later")
     parser.add_argument("--readme", action="store_true", help="only fill the README's tables from results/tables")
-    options = parser.parse_args()
-    if options.keep:
-        print(f"{len(keep(options.seeds))} runs are kept for another sitting")
-    elif not options.readme:
+    return parser.parse_args(arguments)
+
+
+def _study(options: argparse.Namespace) -> None:
+    """Execute the notebooks, and write the tables that are about all of them."""
+    if os.environ.get(PUBLISH) or options.first:
         check_method()
-        cold = not any(runs.runs_dir().glob(f"*/{runs.RECORD}"))
-        again = {name: one["parameters"] for name, one in read_stamps().items() if name not in BY_HAND}
-        first = {name: {"seeds": options.seeds} if name in ABLATIONS else {} for name in options.notebooks}
-        if options.ladder:
-            first["07_benchmarks"] = {"seeds": options.seeds, "ladder": list(LADDER)}
-        stored = runs.ONLY if options.stored else runs.FIRST if options.first else ""
-        minutes = _publish_all(again if options.stored else first, stored)
+    cold = not any(runs.runs_dir().glob(f"*/{runs.RECORD}"))
+    stored = runs.ONLY if options.stored else runs.FIRST if options.first else ""
+    minutes = _publish_all(_wanted(options), stored)
+    save_table(claims(), "claims")
+    save_table(costs(), "study_runs")
+    save_table(index(), "study_index")
+    if cold and not stored and tuple(options.notebooks) == CORE:
+        peak = max(read_stamps()[name]["cost"]["peak_mb"] for name in CORE)
+        found = {"notebooks": len(CORE), "seeds": options.seeds, "minutes": round(minutes, 1)}
+        machine = runs.environment()["machine"]
+        save_table(pd.DataFrame([{**found, "largest process, MB": peak, "machine": machine}]), "study_total")
+    if os.environ.get(PUBLISH):
         sweep()
-        save_table(claims(), "claims")
-        save_table(costs(), "study_runs")
-        save_table(index(), "study_index")
-        if cold and not stored and tuple(options.notebooks) == CORE:
-            peak = max(read_stamps()[name]["cost"]["peak_mb"] for name in CORE)
-            found = {"notebooks": len(CORE), "seeds": options.seeds, "minutes": round(minutes, 1)}
-            machine = runs.environment()["machine"]
-            save_table(pd.DataFrame([{**found, "largest process, MB": peak, "machine": machine}]), "study_total")
-    if options.readme or options.stored:
-        for readme in READMES:
-            readme.write_text(fill_readme(readme, results_dir() / "tables"))
+    else:
+        reduced = any(one["scale"] == "reduced" for one in read_stamps().values())
+        said = write_report(results_dir(), ROOT / "results", reduced)
+        print(f"{said} See {results_dir().name}/{REPORT}; the tables and figures are beside it.")
+
+
+def _wanted(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The notebooks to execute, with their parameters."""
+    if options.stored:
+        return {name: one["parameters"] for name, one in read_stamps().items() if name not in BY_HAND}
+    given = yaml.safe_load(options.parameters.read_text()) if options.parameters else {}
+    wanted = {name: {"seeds": options.seeds} if name in ABLATIONS else {} for name in options.notebooks}
+    if options.ladder:
+        wanted["07_benchmarks"] = {"seeds": options.seeds, "ladder": list(LADDER)}
+    return {name: {**parameters, **given.get(name, {})} for name, parameters in wanted.items()}
 
 
 def _publish_all(wanted: Mapping[str, Mapping[str, Any]], stored: str) -> float:
