@@ -41,7 +41,7 @@ test: $(READY)  ## run the tests, notebooks at small size included (PROCESSES=2)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_overview.ipynb
+	$(BIN)/jupyter lab --KernelManager.transport_encryption=auto --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_overview.ipynb
 
 html: $(READY)  ## the notebooks as web pages, in html/, links checked
 	$(BIN)/python -m cycle_utils.study.web_pages

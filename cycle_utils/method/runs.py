@@ -239,8 +239,14 @@ def publish(key: str) -> Path:
         if record["config"]["stage"] == "Loop":
             table = table.drop(columns=["completion"])  # the program, ``code``, says it all
         table.to_parquet(target / name, compression="zstd", compression_level=19)
+    record = json.loads(portable(json.dumps(record)))
     write_json(target / RECORD, {**record, "published": {name: digest(target / name) for name in kept}})
     return target
+
+
+def portable(text: str) -> str:
+    """``text`` with the places of runs and results told from the study's own folder, not from this machine's root."""
+    return text.replace(f"{paths.home()}/", "").replace(f"{ROOT}/", "")
 
 
 def _stored(key: str, title: str) -> Run:
