@@ -3,6 +3,8 @@
 PYTHON ?= python3
 SEEDS ?= 1
 FRESH ?=
+SMALL ?=
+PUBLISH ?=
 DATA ?=
 PROCESSES ?= 2
 
@@ -12,6 +14,8 @@ TORCH ?= torch==2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := .venv/bin
+# SMALL=1 tries everything at the size of the tests; PUBLISH=1 writes to results/, for those who publish.
+HOW = $(if $(SMALL),--parameters tests/overrides.yaml) $(if $(PUBLISH),--publish)
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
@@ -20,24 +24,24 @@ READY := .venv/.ready
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-study: $(READY)  ## run the core notebooks; figures, tables and notebooks go to results/ (SEEDS=3 for three)
-	$(BIN)/python -m cycle_utils.study.publishing --seeds $(SEEDS)
+study: $(READY)  ## run the core notebooks and set the outcome beside the published one, in reproduction/ (SEEDS=3)
+	$(BIN)/python -m cycle_utils.study.publishing --seeds $(SEEDS) $(HOW)
 
 ablations: $(READY)  ## 05, 06, 08 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)
 	$(if $(FRESH),,CYCLE_STORED=first) $(BIN)/python -m cycle_utils.study.ablations --seeds $(SEEDS)
-	$(BIN)/python -m cycle_utils.study.publishing 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation --ladder --seeds $(SEEDS) $(if $(FRESH),,--first)
+	$(BIN)/python -m cycle_utils.study.publishing 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation --ladder --seeds $(SEEDS) $(if $(FRESH),,--first) $(HOW)
 
 keep: $(READY)  ## put the finished runs of an unfinished `make ablations` under results/runs, to commit them (SEEDS=3)
 	$(BIN)/python -m cycle_utils.study.publishing --keep --seeds $(SEEDS)
 
-results: $(READY)  ## make all published tables and figures anew from the generations in results/runs, without training
+results: $(READY)  ## rebuild all published tables and figures from the generations in results/runs, without training
 	$(BIN)/python -m cycle_utils.study.publishing --stored
 
 test: $(READY)  ## run the tests, notebooks at small size included (PROCESSES=2)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_overview.ipynb
+	$(BIN)/jupyter lab --KernelManager.transport_encryption=auto --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_overview.ipynb
 
 html: $(READY)  ## the notebooks as web pages, in html/, links checked
 	$(BIN)/python -m cycle_utils.study.web_pages
@@ -49,7 +53,7 @@ bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of H
 bench-training: $(READY)  ## training and generation beside padding everything to the block length
 	$(BIN)/python benchmarks/bench_training.py --save training_speed
 
-clean:  ## remove the environment and caches; runs/ and results/ stay
+clean:  ## remove the environment and caches; runs/, reproduction/ and results/ stay
 	rm -rf .venv build html *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

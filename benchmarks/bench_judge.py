@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=3.0)
     parser.add_argument("--block", type=int, default=130, help="programs timed in one go")
     parser.add_argument("--limit", type=int, help="only the first so many programs")
-    parser.add_argument("--save", metavar="NAME", help="save the figures as results/tables/NAME")
+    parser.add_argument("--save", metavar="NAME", help="save the figures as reproduction/tables/NAME")
     parser.add_argument("--layers", action="store_true", help="also time the judge with layers left out")
     arguments = parser.parse_args()
     problems, rows = read_problems(), read_rows(arguments.data, arguments.limit)

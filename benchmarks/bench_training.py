@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="the recipes' shapes on this machine's GPU")
     parser.add_argument("--peak", type=float, default=989e12, help="its dense bf16 FLOP/s (default: an H100 or H200)")
     parser.add_argument("--steps", type=int, default=6, help="steps timed on the GPU")
-    parser.add_argument("--save", metavar="NAME", help="also write the table to results/tables/NAME")
+    parser.add_argument("--save", metavar="NAME", help="also write the table to reproduction/tables/NAME")
     options = parser.parse_args()
     if options.gpu and not torch.cuda.is_available():
         raise SystemExit("no CUDA device here: run this on a machine that has one")

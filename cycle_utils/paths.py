@@ -1,7 +1,8 @@
 """Where things are, from this file's own place, so that the working directory never matters.
 
-``CYCLE_HOME`` moves what is written (``runs/`` and ``results/``) to another folder: tests use it to
-stay out of the published results, and users with a small home disk to write elsewhere.
+What a reader makes goes to ``runs/`` and ``reproduction/``, which git ignores. ``results/`` holds what is published,
+and only those who publish write to it (``CYCLE_PUBLISH=1``; ``make results`` sets it). ``CYCLE_HOME`` moves all three
+to another folder: tests use it to stay out of the published results, users with a small home disk to write elsewhere.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
 ASSETS = PACKAGE / "assets"  # the shipped LMs
+PUBLISH = "CYCLE_PUBLISH"  # environment variable
 
 
 def home() -> Path:
-    """The folder under which ``runs/`` and ``results/`` are written: ``$CYCLE_HOME``, else the repository.
+    """The folder under which everything is written: ``$CYCLE_HOME``, else the repository.
 
     Where the package was installed without its repository, the working directory.
     """
@@ -29,6 +31,11 @@ def runs_dir() -> Path:
     return home() / "runs"
 
 
-def results_dir() -> Path:
-    """What is published: ``tables/``, ``figures/`` and executed ``notebooks/``."""
+def published_dir() -> Path:
+    """What is published: ``tables/``, ``figures/``, executed ``notebooks/``, and the ``runs/`` behind them."""
     return home() / "results"
+
+
+def results_dir() -> Path:
+    """Where tables, figures and executed notebooks are written: ``reproduction/``, or where they are published."""
+    return published_dir() if os.environ.get(PUBLISH) else home() / "reproduction"

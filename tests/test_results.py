@@ -1,8 +1,8 @@
 """What is published can be trusted: nothing stale, reduced or out of order, and tables come from stored generations."""
 
 import os
+import re
 import shutil
-import subprocess
 import threading
 from dataclasses import replace
 
@@ -12,67 +12,64 @@ import pytest
 from cycle_utils import paths, study
 from cycle_utils.method import runs, stages
 from cycle_utils.method.training import TrainSettings
-from cycle_utils.study import ablations, publishing
+from cycle_utils.study import ablations, publishing, reproduction, run_index, sentinel, stamps
 
 HERE = paths.ROOT / "results"
 
 
-def own_results() -> bool:
-    """Whether results/ is what somebody made here, rather than what is committed."""
-    git = ["git", "-C", str(paths.ROOT), "status", "--porcelain", "--", "results"]
-    done = subprocess.run(git, capture_output=True, text=True)
-    return done.returncode != 0 or bool(done.stdout.strip())
-
-
-committed = pytest.mark.skipif(own_results(), reason="results/ was made anew here and is not committed")
-
-
 @pytest.fixture
-def copied(home):
-    """The published results in a home of their own."""
+def copied(home, monkeypatch):
+    """The published results in a home of their own, to be written to."""
+    monkeypatch.setenv(paths.PUBLISH, "1")
     shutil.copytree(HERE, home / "results")
     return home / "results"
 
 
-@committed
 def test_nothing_published_is_stale(monkeypatch):
     monkeypatch.setenv("CYCLE_HOME", str(paths.ROOT))
-    assert list(publishing.stale()) == []
+    assert list(stamps.stale()) == []
 
 
 def test_a_change_of_a_stage_makes_it_stale(copied, monkeypatch, tmp_path):
     package = tmp_path / "cycle_utils"
     shutil.copytree(paths.PACKAGE, package)
     monkeypatch.setattr(runs, "PACKAGE", package)
-    monkeypatch.setattr(publishing, "PACKAGE", package)
-    before = list(publishing.stale())
+    monkeypatch.setattr(stamps, "PACKAGE", package)
+    before = list(stamps.stale())
     source = package / "method" / "distillation.py"
     source.write_text("# a comment changes nothing\n" + source.read_text())
-    assert list(publishing.stale()) == before
+    assert list(stamps.stale()) == before
     source.write_text(source.read_text().replace("rng.choice(solutions)", "solutions[0]"))
-    after = set(publishing.stale()) - set(before)
+    after = set(stamps.stale()) - set(before)
     assert any("07_benchmarks: the code of a stage was changed" in one for one in after)
 
 
 def test_files_and_parameters_are_watched(copied, monkeypatch):
-    before = set(publishing.stale())
+    before = set(stamps.stale())
     table = copied / "tables" / "07_claims.csv"
     table.write_text(table.read_text().replace("holds", "hold"))
     (copied / "figures" / "07_invented.png").touch()
     (copied / "runs" / "loop-000000000000").mkdir(parents=True)
-    stamps = publishing.read_stamps()
-    stamps["04_self_refine"] |= {"scale": "reduced", "parameters": {"limit": 5}}
-    stamps["07_benchmarks"] |= {"seeds": 1, "parameters": {"seeds": 1}}
-    runs.write_json(copied / publishing.STAMPS, stamps)
+    found = stamps.read_stamps()
+    found["04_self_refine"] |= {"scale": "reduced", "parameters": {"limit": 5}}
+    found["07_benchmarks"] |= {"seeds": 1, "parameters": {"seeds": 1}}
+    runs.write_json(copied / stamps.STAMPS, found)
     executed = copied / "notebooks" / "02_finetune_distill.ipynb"
     notebook = nbformat.read(executed, 4)
     next(c for c in notebook.cells if c.cell_type == "code").execution_count = 9
     nbformat.write(notebook, executed)
-    told = "\n".join(set(publishing.stale()) - before)
+    other = copied / "notebooks" / "03_refine_train.ipynb"
+    notebook = nbformat.read(other, 4)
+    notebook.cells[-1].source += " and more"
+    next(c for c in notebook.cells if c.cell_type == "code" and c.outputs).outputs[0].text = "commit none  python 2.7"
+    nbformat.write(notebook, other)
+    told = "\n".join(set(stamps.stale()) - before)
     for words in (
         "tables/07_claims.csv is not the file that was stamped", "figures/07_invented.png has no stamp",
         "runs/loop-000000000000: nothing published rests on it", "04_self_refine: it comes from a reduced run",
         "07_benchmarks: it rests on 1 seeds", "02_finetune_distill: its executed copy was not run from top to bottom",
+        "03_refine_train: its executed copy is not this notebook: cells ",
+        "03_refine_train: its executed copy was executed elsewhere than its stamp says: it prints another commit",
     ):  # fmt: skip
         assert words in told
 
@@ -137,7 +134,7 @@ def test_runs_of_an_unfinished_sweep_are_kept_for_another_sitting(random_lm, mon
 
 
 def test_tables_are_made_anew_from_several_notebooks_at_a_time(copied, monkeypatch):
-    both = {name: publishing.read_stamps()[name]["parameters"] for name in ("02_finetune_distill", "04_self_refine")}
+    both = {name: stamps.read_stamps()[name]["parameters"] for name in ("02_finetune_distill", "04_self_refine")}
     meeting = threading.Barrier(2)
 
     def executed(name, parameters, folder, **environment):
@@ -149,36 +146,102 @@ def test_tables_are_made_anew_from_several_notebooks_at_a_time(copied, monkeypat
     monkeypatch.setattr(publishing, "run_notebook", executed)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     publishing._publish_all(both, runs.ONLY)
-    stamps = publishing.read_stamps()
-    assert {stamps[name]["cost"]["peak_mb"] for name in both} == {10} and len(stamps) > len(both)
+    found = stamps.read_stamps()
+    assert {found[name]["cost"]["peak_mb"] for name in both} == {10} and len(found) > len(both)
 
 
 def test_claims_name_their_notebooks(monkeypatch):
     monkeypatch.setenv("CYCLE_HOME", str(paths.ROOT))
+    monkeypatch.setenv(paths.PUBLISH, "1")
     named = set(", ".join(publishing.claims()["notebook"]).split(", "))
     assert named and named <= {path.name[:2] for path in paths.NOTEBOOKS.glob("*.ipynb")}
 
 
-def test_a_changed_method_is_told_from_a_reworded_one(home, monkeypatch):
-    monkeypatch.setattr(publishing, "sentinel_digest", lambda: "the same")
-    publishing.check_method()
-    monkeypatch.setattr(publishing, "method_hash", lambda: "reworded")
-    publishing.check_method()
-    monkeypatch.setattr(publishing, "method_hash", lambda: "changed")
-    monkeypatch.setattr(publishing, "sentinel_digest", lambda: "other")
-    with pytest.raises(publishing.Changed, match="Raise METHOD"):
-        publishing.check_method()
+def test_a_changed_method_is_told_from_a_reworded_one(monkeypatch):
+    monkeypatch.setenv(paths.PUBLISH, "1")
+    monkeypatch.setattr(sentinel, "sentinel_digest", lambda: "the same")
+    sentinel.check_method()
+    monkeypatch.setattr(sentinel, "method_hash", lambda: "reworded")
+    sentinel.check_method()
+    monkeypatch.setattr(sentinel, "method_hash", lambda: "changed")
+    monkeypatch.setattr(sentinel, "sentinel_digest", lambda: "other")
+    with pytest.raises(sentinel.Changed, match="Raise METHOD"):
+        sentinel.check_method()
     monkeypatch.setattr(runs, "METHOD", 2)
-    publishing.check_method()
+    sentinel.check_method()
 
 
-@committed
 @pytest.mark.parametrize("name", ["06_mixing_ablation"])
 def test_tables_come_from_the_stored_generations_byte_by_byte(name, copied, monkeypatch):
-    stamp = publishing.read_stamps()[name]
+    stamp = stamps.read_stamps()[name]
     tables = {file: (copied / file).read_bytes() for file in stamp["files"] if file.startswith("tables/")}
     assert tables
     for file in tables:
         (copied / file).unlink()
     publishing.publish(name, stamp["parameters"], stored=runs.ONLY)
     assert {file: (copied / file).read_bytes() for file in tables} == tables
+
+
+def test_a_readers_study_leaves_what_is_published_alone(copied, monkeypatch, home):
+    monkeypatch.delenv(paths.PUBLISH)
+    published = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    tables = home / "reproduction" / "tables"
+
+    def executed(name, parameters, folder, **environment):
+        tables.mkdir(parents=True, exist_ok=True)
+        for table in ("07_benchmarks", "07_copies", "07_gains"):
+            shutil.copy(copied / "tables" / f"{table}.csv", tables)
+        return {"minutes": 0.5, "peak_mb": 10}
+
+    monkeypatch.setattr(publishing, "run_notebook", executed)
+    publishing.main(["07_benchmarks", "--seeds", "1"])
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == published
+    report = (home / "reproduction" / "report.md").read_text()
+    assert "15 of 15 headline figures agree" in report and "CYCLE: solved after 4 rounds" in report
+
+
+def test_a_figure_that_came_out_otherwise_is_told(copied, home):
+    shutil.copytree(copied / "tables", home / "mine" / "tables")
+    path = home / "mine" / "tables" / "07_gains.csv"
+    text = path.read_text().splitlines()
+    row = text[1].split(",")
+    path.write_text("\n".join([text[0], ",".join([row[0], "0.01", "-0.02", "0.04", *row[4:]])]))
+    said = reproduction.write_report(home / "mine", copied, reduced=True)
+    assert said.startswith("This was a reduced run") and "10 of 11 headline figures agree" in said
+    assert "+1.0 points [-2.0, 4.0] | no" in (home / "mine" / "report.md").read_text()
+
+
+def test_nothing_published_names_a_folder_of_this_machine():
+    text = [path for path in HERE.rglob("*") if path.suffix in (".json", ".ipynb", ".csv", ".md")]
+    assert len(text) > 100
+    named = re.compile(r"(?<![\w.])/(home|root|work|tmp|Users|mnt|opt|var)/[\w.-]+")
+    assert {str(path.relative_to(HERE)) for path in text if named.search(path.read_text(encoding="utf-8"))} == set()
+
+
+def test_an_executed_copy_is_tidied(home):
+    outputs = [
+        nbformat.v4.new_output("stream", text=f"results go to {home}/results\n"),
+        nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%|  |"}),
+    ]
+    cell = nbformat.v4.new_code_cell("1", outputs=outputs)
+    copy = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"input_path": "/a/b", "duration": 1}})
+    nbformat.write(copy, home / "copy.ipynb")
+    publishing.tidy(home / "copy.ipynb")
+    read = nbformat.read(home / "copy.ipynb", 4)
+    assert [output.text for output in read.cells[0].outputs] == ["results go to results\n"]
+    assert read.metadata.papermill == {"duration": 1}
+
+
+def test_runs_are_told_in_words():
+    tune = runs.config_dict(stages.FineTune(seed=2))
+    refine = runs.config_dict(study.recipe(seed=2, mask_ratio=0.4))
+    loop = runs.config_dict(stages.Loop(model="runs/refinetrain-1", rounds=0, samples=5, seed=2))
+    configs = {"finetune-1": tune, "refinetrain-1": refine, "loop-1": loop}
+    records = {key: {"config": config, "seconds": 90} for key, config in configs.items()}
+    table = run_index.run_index(records, {"loop-1": ["07_benchmarks", "08_inputs_ablation"]}).set_index("key")
+    columns = ["stage", "model", "seed", "settings"]
+    assert table.loc["finetune-1", columns].tolist() == ["1a fine-tuning", "tiny", 2, ""]
+    assert table.loc["refinetrain-1", "settings"] == "masking.ratio=0.4"
+    assert table.loc["loop-1", ["stage", "model", "settings", "notebooks", "minutes"]].tolist() == [
+        "3 independent samples", "tiny, CYCLE (masking.ratio=0.4)", "rounds=0, samples=5", "07, 08", 1.5,
+    ]  # fmt: skip

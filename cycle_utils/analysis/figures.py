@@ -56,7 +56,7 @@ def set_style() -> None:
 
 
 def save(fig: Figure, name: str, folder: str | Path | None = None) -> list[Path]:
-    """Write ``name.png`` (200 dpi) and ``name.pdf`` under ``results/figures`` (or ``folder``).
+    """Write ``name.png`` (200 dpi) and ``name.pdf`` under :func:`paths.results_dir` (or ``folder``).
 
     The same figure gives the same bytes: neither date nor version of the library is written into them.
     """
@@ -73,7 +73,7 @@ def show(fig: Figure, alt: str) -> None:
 
 
 def save_table(frame: pd.DataFrame, name: str, folder: str | Path | None = None, **same: object) -> list[Path]:
-    """Write ``name.csv`` (full precision) and ``name.md`` (4 digits) under ``results/tables`` (or ``folder``).
+    """Write ``name.csv`` (full precision) and ``name.md`` (4 digits) under :func:`paths.results_dir` (or ``folder``).
 
     A named index becomes the first columns; an unnamed one is row numbers and left out. ``same`` are last columns
     that say the same in each row, such as the feedback protocol of all of a table's scores.

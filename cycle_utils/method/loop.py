@@ -1,4 +1,8 @@
-"""The self-refine loop: generate, execute, refine, until all tests pass or the rounds are used up."""
+"""The self-refine loop: generate, execute, refine, until all tests pass or the rounds are used up.
+
+:func:`refinement` is the loop itself. A :class:`Refiner` does its steps with a model and a judge, and knows what was
+done before an interruption; :func:`self_refine` is what users call.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +36,23 @@ from cycle_utils.models.sampling import Sampling
 from cycle_utils.problems import Problem
 
 TEMPERATURES = (0.2, 0.6)  # of the first try and of refinement [artifact]
+Attempt = dict[str, Any]  # a row of what :func:`self_refine` returns
+Trajectory = tuple[Problem, int, Attempt | None]  # a problem, the number of its sample, its last attempt if any
 log = logging.getLogger(__name__)
+
+
+def refinement(by: Refiner, live: Sequence[Trajectory], rounds: int) -> Iterator[list[Attempt]]:
+    """The loop itself. Yields the attempts of each round: of all trajectories first, then of those not done."""
+    for round_ in range(rounds + 1):
+        live, prompts = by.ask(live, round_)  # for the description; after round 0 with the faulty program and feedback
+        if not live:
+            return
+        programs = by.generate(live, prompts, round_)
+        attempts = by.judge(live, prompts, programs, round_)
+        yield attempts
+        if by.stop_when_flat and round_ > 0 and not any(attempt["passed"] for attempt in attempts):
+            return
+        live = [(problem, sample, last) for (problem, sample, _), last in zip(live, attempts) if not last["done"]]
 
 
 def self_refine(
@@ -73,38 +93,16 @@ def self_refine(
     if isinstance(model, str | Path):
         tokenizer = tokenizer or load_tokenizer(model)
         model = load_model(model)
-    sampling = sampling or Sampling()
-    live = [(p, s, None) for p in problems for s in range(samples)]
-    rows: list[dict[str, Any]] = []
-    for round_ in range(rounds + 1):
-        live, prompts = _with_room(model, tokenizer, live, style, fields, sampling)
-        if not live:
-            break
-        fresh, spent = _kept(folder, round_)
-        if fresh is None:
-            now = replace(sampling, temperature=temperatures[min(round_, 1)])
-            stream = folder / f"round-{round_}.jsonl" if folder else None
-            completions = _complete(
-                model, tokenizer, prompts, live, now, seed * 1000 + round_, progress, stream, spent, strays
-            )
-            texts = [completion.text for completion in completions]
-            verdicts = judged([p for p, _, _ in live], texts, feedback_tests, judge, progress)
-            fresh = [
-                {**attempt_row(p, s, round_, prompt.text, completion.text, *verdict), "ended": completion.ended}
-                for (p, s, _), prompt, completion, verdict in zip(live, prompts, completions, verdicts)
-            ]
-            _keep(folder, round_, fresh, spent)
-        rows += fresh
-        if usage is not None:
-            usage.update(spent)
+    by = Refiner(
+        model, tokenizer, judge, temperatures, style, fields, feedback_tests, sampling or Sampling(), seed,
+        stop_when_flat, shuffled, strays, progress, folder, Counter() if usage is None else usage,
+    )  # fmt: skip
+    rows: list[Attempt] = []
+    live = [(problem, sample, None) for problem in problems for sample in range(samples)]
+    for attempts in refinement(by, live, rounds):
+        rows += attempts
         if on_round:
-            on_round(fresh)
-        mended = any(row["passed"] for row in fresh)
-        live = [(p, s, row) for (p, s, _), row in zip(live, fresh) if not row["done"]]
-        if shuffled:
-            live = feedback_exchanged(live, random.Random(f"shuffled/{seed}/{round_}"))
-        if not live or (stop_when_flat and round_ > 0 and not mended):
-            break
+            on_round(attempts)
     return pd.DataFrame(rows)
 
 
@@ -119,9 +117,104 @@ def _check_loop(problems, rounds: int, samples: int, fields: Sequence[str], feed
         raise ValueError(f"unknown feedback_tests {feedback_tests!r}; choose one of {', '.join(FEEDBACK_TESTS)}")
 
 
+@dataclass
+class Refiner:
+    """The steps of a loop, with its model, its judge and its options, which are those of :func:`self_refine`."""
+
+    model: Any
+    tokenizer: Any
+    judged_by: Judge | None
+    temperatures: tuple[float, float]
+    style: str
+    fields: Sequence[str]
+    feedback_tests: str
+    sampling: Sampling
+    seed: int
+    stop_when_flat: bool
+    shuffled: bool
+    strays: bool
+    progress: bool
+    folder: Path | None
+    usage: Counter
+    spent: Counter = field(default_factory=Counter)  # of it, what the current round cost
+
+    def ask(self, live: Sequence[Trajectory], round_: int) -> tuple[list[Trajectory], list[Prompt]]:
+        """The trajectories whose next prompt fits the model's context, and these prompts."""
+        if self.shuffled and round_ > 0:
+            live = feedback_exchanged(live, random.Random(f"shuffled/{self.seed}/{round_ - 1}"))
+        kept, prompts = [], []
+        for trajectory in live:
+            problem, _, last = trajectory
+            try:
+                prompts.append(
+                    next_prompt(self.model, self.tokenizer, problem, last, self.style, self.fields, self.sampling)
+                )
+                kept.append(trajectory)
+            except NoRoom as error:
+                log.warning("%s; it stays unsolved", error)
+        return kept, prompts
+
+    def generate(self, live: Sequence[Trajectory], prompts: Sequence[Prompt], round_: int) -> list[Completion]:
+        """The program in each answer, as a completion, and why its text ended."""
+        if (finished := self._kept(round_)) is not None:
+            return [Completion(row.completion, row.ended) for row in finished.itertuples()]
+        sampling = replace(self.sampling, temperature=self.temperatures[min(round_, 1)])
+        stream = self.folder / f"round-{round_}.jsonl" if self.folder else None
+        problems = [problem for problem, _, _ in live]
+        names = [f"{problem.task_id}/{sample}" for problem, sample, _ in live]
+        read, over = (partial(trim, strays=self.strays), is_whole)
+        if prompts[0].messages:
+            read, over = answered, is_answered
+        ended = partial(_is_over, over, problems) if sampling.stop_early else None
+        self.spent = Counter()
+        texts = generate(
+            self.model, self.tokenizer, prompts, sampling, 1, self.seed * 1000 + round_, self.progress, ended, stream,
+            self.spent, names,
+        )  # fmt: skip
+        return [replace(text, text=read(text.text, p.entry_point, p.prompt)) for (text,), p in zip(texts, problems)]
+
+    def judge(
+        self, live: Sequence[Trajectory], prompts: Sequence[Prompt], programs: Sequence[Completion], round_: int
+    ) -> list[Attempt]:
+        """The attempts of a round, with their verdicts; they are kept for a loop that is cut off later."""
+        finished = self._kept(round_)
+        if finished is not None:
+            self.usage.update(finished.attrs.get("usage", {}))
+            return finished.to_dict("records")
+        problems = [problem for problem, _, _ in live]
+        texts = [program.text for program in programs]
+        verdicts = judged(problems, texts, self.feedback_tests, self.judged_by, self.progress)
+        attempts = [
+            {**attempt_row(problem, sample, round_, prompt.text, program.text, *verdict), "ended": program.ended}
+            for (problem, sample, _), prompt, program, verdict in zip(live, prompts, programs, verdicts)
+        ]
+        self.usage.update(self.spent)
+        self._keep(round_, attempts)
+        return attempts
+
+    def _keep(self, round_: int, attempts: Sequence[Attempt]) -> None:
+        if self.folder:
+            table = pd.DataFrame(attempts)
+            table.attrs["usage"] = self.spent
+            table.to_parquet(self.folder / "round.part")
+            os.replace(self.folder / "round.part", self.folder / f"round-{round_}.parquet")
+            (self.folder / f"round-{round_}.jsonl").unlink()
+
+    def _kept(self, round_: int) -> pd.DataFrame | None:
+        """The attempts of a round that an interrupted loop had finished, and in their attributes what they cost."""
+        path = self.folder / f"round-{round_}.parquet" if self.folder else None
+        return pd.read_parquet(path) if path and path.is_file() else None
+
+
+def _is_over(over: Callable[..., bool], problems: Sequence[Problem], i: int, text: str) -> bool:
+    """Whether more of the i-th text is of no use."""
+    return over(text, problems[i].entry_point, problems[i].prompt)
+
+
 def next_prompt(
-    model, tokenizer, problem: Problem, last: dict | None, style: str, fields, sampling: Sampling
+    model, tokenizer, problem: Problem, last: Attempt | None, style: str, fields: Sequence[str], sampling: Sampling
 ) -> Prompt:
+    """What a model is asked: the description at first, then with its last attempt and what became of that."""
     render = partial(render_chat, tokenizer) if tokenizer else transcript
     if last is None:
         return one_time_prompt(problem, style, render)
@@ -144,53 +237,3 @@ def feedback_exchanged(live: Sequence[tuple], rng: random.Random) -> list[tuple]
         feedback = given[rng.choice(others)] if others else ""
         exchanged.append((problem, sample, {**row, "feedback": feedback}))
     return exchanged
-
-
-def _with_room(model, tokenizer, live: Sequence[tuple], style: str, fields, sampling: Sampling) -> tuple[list, list]:
-    """The trajectories whose next prompt fits the model's context, and these prompts."""
-    kept, prompts = [], []
-    for trajectory in live:
-        problem, _, last = trajectory
-        try:
-            prompts.append(next_prompt(model, tokenizer, problem, last, style, fields, sampling))
-            kept.append(trajectory)
-        except NoRoom as error:
-            log.warning("%s; it stays unsolved", error)
-    return kept, prompts
-
-
-def _keep(folder: Path | None, round_: int, rows: Sequence[dict], usage: Counter) -> None:
-    if folder:
-        table = pd.DataFrame(rows)
-        table.attrs["usage"] = usage
-        table.to_parquet(folder / "round.part")
-        os.replace(folder / "round.part", folder / f"round-{round_}.parquet")
-        (folder / f"round-{round_}.jsonl").unlink()
-
-
-def _kept(folder: Path | None, round_: int) -> tuple[list[dict] | None, Counter]:
-    """The attempts of a round that an interrupted loop had finished, and what they cost."""
-    path = folder / f"round-{round_}.parquet" if folder else None
-    if path is None or not path.is_file():
-        return None, Counter()
-    table = pd.read_parquet(path)
-    return table.to_dict("records"), Counter(table.attrs.get("usage", {}))
-
-
-def _complete(
-    model, tokenizer, prompts: Sequence[Prompt], live, sampling: Sampling, seed: int, progress: bool,
-    stream: Path | None, usage: Counter, strays: bool,
-) -> list[Completion]:  # fmt: skip
-    """The program in each answer, as a completion, and why its text ended."""
-    read, over = (answered, is_answered) if prompts[0].messages else (partial(trim, strays=strays), is_whole)
-
-    def finished(i: int, text: str) -> bool:
-        return over(text, live[i][0].entry_point, live[i][0].prompt)
-
-    names = [f"{problem.task_id}/{sample}" for problem, sample, _ in live]
-    stop = finished if sampling.stop_early else None
-    texts = generate(model, tokenizer, prompts, sampling, 1, seed, progress, stop, stream, usage, names)
-    return [
-        replace(text, text=read(text.text, problem.entry_point, problem.prompt))
-        for (text,), (problem, _, _) in zip(texts, live)
-    ]

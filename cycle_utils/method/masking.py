@@ -44,6 +44,13 @@ class Masking:
             raise ValueError(f"unknown mask redraw {self.redraw!r}; choose one of {', '.join(REDRAWS)}")
 
 
+def hidden_tokens(length: int, span: tuple[int, int], ratio: float, generator: torch.Generator) -> torch.Tensor:
+    """Past Generation Masking itself: which tokens of an example of this length are hidden, as booleans (length,)."""
+    hide, (start, end) = torch.zeros(length, dtype=torch.bool), span
+    hide[start:end] = torch.rand(end - start, generator=generator) < ratio
+    return hide
+
+
 class PGMCollator:
     """Pads a batch on the right and hides past-generation tokens.
 
@@ -56,16 +63,18 @@ class PGMCollator:
 
     def hidden(self, feature: Mapping[str, Any]) -> torch.Tensor:
         """Positions hidden in this example: a boolean tensor of its length."""
-        hide = torch.zeros(len(feature["input_ids"]), dtype=torch.bool)
+        length = len(feature["input_ids"])
         if self.masking is None or self.masking.ratio == 0 or self.masking.span not in feature.get("spans", {}):
-            return hide
-        start, end = feature["spans"][self.masking.span]
+            return torch.zeros(length, dtype=torch.bool)
+        span = feature["spans"][self.masking.span]
+        return hidden_tokens(length, span, self.masking.ratio, self._generator(feature))
+
+    def _generator(self, feature: Mapping[str, Any]) -> torch.Generator:
+        """The random numbers of one example in this epoch, or in all of them."""
         index = feature.get("index", 0)
         which = f"{self.epoch}/{index}" if self.masking.redraw == "every batch" else f"0/{feature.get('origin', index)}"
         digest = hashlib.sha256(f"{self.seed}/{which}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        hide[start:end] = torch.rand(end - start, generator=generator) < self.masking.ratio
-        return hide
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """A batch of (batch, longest) tensors: ``input_ids``, ``attention_mask``, ``labels``."""

@@ -11,6 +11,12 @@ from cycle_utils.models.prompts import FIELDS, one_time_prompt, refine_prompt, r
 from cycle_utils.problems import Problem
 
 
+def mixed(refine: Sequence[dict], plain: Sequence[dict], total: int, share: float, rng: random.Random) -> list[dict]:
+    """The mixture itself: ``total`` examples, ``share`` of them refinement, each kind in whole shuffled passes."""
+    wanted = round(total * share)
+    return _cycled(refine, wanted, rng) + _cycled(plain, total - wanted, rng)
+
+
 def mixture(own: Sequence[dict], problems: Sequence[Problem], share: float, settings: TrainSettings) -> list[dict]:
     """As many examples as the training will look at, ``share`` of them refinement data.
 
@@ -34,8 +40,7 @@ def mixture(own: Sequence[dict], problems: Sequence[Problem], share: float, sett
         )
     refine, plain = ([{**e, "origin": f"{e['kind']}/{i}"} for i, e in enumerate(rows)] for rows in (refine, plain))
     total = settings.steps * settings.batch_size * settings.accumulation
-    wanted = round(total * share)
-    return _cycled(refine, wanted, rng) + _cycled(plain, total - wanted, rng)
+    return mixed(refine, plain, total, share, rng)
 
 
 def _cycled(rows: Sequence[dict], count: int, rng: random.Random) -> list[dict]:

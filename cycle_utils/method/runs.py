@@ -29,12 +29,13 @@ from typing import Any
 
 from filelock import FileLock
 
+from cycle_utils import paths
 from cycle_utils.config import config_dict, without_defaults
 from cycle_utils.method import processes
 from cycle_utils.models.gguf import digest_of, is_gguf
 from cycle_utils.models.loading import base_of, locate
 from cycle_utils.models.servers import split_name
-from cycle_utils.paths import PACKAGE, ROOT, results_dir, runs_dir
+from cycle_utils.paths import PACKAGE, ROOT, runs_dir
 
 METHOD = 1  # raise it when what the stages make changes (publishing.check_method tells): older runs are not reused then
 RECORD = "run.json"
@@ -220,7 +221,7 @@ def _published_first(key: str) -> bool:
 
 def published_dir() -> Path:
     """Where the runs behind published results are kept."""
-    return results_dir() / "runs"
+    return paths.published_dir() / "runs"
 
 
 def publish(key: str) -> Path:
@@ -241,8 +242,14 @@ def publish(key: str) -> Path:
         if record["config"]["stage"] == "Loop":
             table = table.drop(columns=["completion"])  # the program, ``code``, says it all
         table.to_parquet(target / name, compression="zstd", compression_level=19)
+    record = json.loads(portable(json.dumps(record)))
     write_json(target / RECORD, {**record, "published": {name: digest(target / name) for name in kept}})
     return target
+
+
+def portable(text: str) -> str:
+    """``text`` with the places of runs and results told from the study's own folder, not from this machine's root."""
+    return text.replace(f"{paths.home()}/", "").replace(f"{ROOT}/", "")
 
 
 def _stored(key: str, title: str) -> Run:
@@ -250,7 +257,7 @@ def _stored(key: str, title: str) -> Run:
     if not (folder / RECORD).is_file():
         raise MissingRun(
             f"{title}: the run {key} is not among the published ones in {folder.parent}; unset {STORED} to build it, "
-            "or publish it with `make study SEEDS=3` and `make ablations SEEDS=3`"
+            "or publish it with `make study SEEDS=3 PUBLISH=1` and `make ablations SEEDS=3 PUBLISH=1`"
         )
     return Run(folder, key, _checked(folder, "published"), True)
 

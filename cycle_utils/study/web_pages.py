@@ -18,7 +18,7 @@ import nbformat
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 
-from cycle_utils.paths import NOTEBOOKS, ROOT, results_dir
+from cycle_utils.paths import NOTEBOOKS, ROOT, published_dir
 
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)(\))")
 _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
@@ -58,7 +58,7 @@ def build(folder: Path) -> list[Path]:
 def _read(source: Path) -> nbformat.NotebookNode:
     if source.suffix == ".md":
         return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source.read_text(encoding="utf-8"))])
-    executed = results_dir() / "notebooks" / source.name
+    executed = published_dir() / "notebooks" / source.name
     return nbformat.read(executed if executed.is_file() else source, as_version=4)
 
 

@@ -1,0 +1,83 @@
+"""The index of runs: what each folder under ``results/runs`` holds, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cycle_utils.config import config_dict
+from cycle_utils.method.configs import Distil, FineTune, Loop, Pretrain, RefineTrain
+
+STAGES = {
+    "Pretrain": "pre-training", "FineTune": "1a fine-tuning", "Distil": "1b own mistakes",
+    "RefineTrain": "2 refine training", "Loop": "3 loop", "Attend": "attention",
+}  # fmt: skip
+DEFAULTS = {cls.__name__: config_dict(cls()) for cls in (Pretrain, FineTune, Distil, RefineTrain, Loop)}
+ELSEWHERE = ("stage", "seed", "model", "benchmark")  # fields that have a column of their own, or are told by it
+
+
+def run_index(records: Mapping[str, Mapping[str, Any]], users: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """One row for each run.
+
+    Args:
+        records: what each run recorded, by key.
+        users: the notebooks that rest on a run, by key.
+
+    Returns:
+        columns ``stage``, ``model`` (what is trained or tried), ``benchmark``, ``seed``, ``settings`` (what differs
+        from the stage's defaults), ``notebooks``, ``minutes`` and ``key``, which is the run's folder.
+    """
+    rows = [
+        {
+            **_described(record["config"], records),
+            "notebooks": ", ".join(name[:2] for name in users.get(key, ())),
+            "minutes": round(record["seconds"] / 60, 1),
+            "key": key,
+        }
+        for key, record in records.items()
+    ]
+    columns = ["stage", "model", "benchmark", "seed", "settings", "notebooks", "minutes", "key"]
+    return pd.DataFrame(rows, columns=columns).sort_values(columns[:5]).reset_index(drop=True)
+
+
+def _described(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    tune = _fine_tuning(config)
+    return {
+        "stage": STAGES[config["stage"]] if config.get("rounds") != 0 else "3 independent samples",
+        "model": _model(config, records),
+        "benchmark": config.get("tried", config if "benchmark" in config else tune).get("benchmark", "-"),
+        "seed": config.get("seed", tune.get("seed", 0)),
+        "settings": ", ".join(_differences(config, DEFAULTS.get(config["stage"], {}))),
+    }
+
+
+def _fine_tuning(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of stage 1(a) on which a training rests."""
+    return config.get("fine_tune") or config.get("distil", {}).get("fine_tune") or config
+
+
+def _model(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is trained or tried, in words: a folder of ``runs/`` is told by how it was trained."""
+    place = str(_fine_tuning(config).get("model", config.get("shape", "")))
+    if (key := Path(place).name) not in records:
+        return place
+    made = records[key]["config"]
+    base = _model(made, records)
+    if made["stage"] == "FineTune":
+        return f"{base}, fine-tuned"
+    changes = ", ".join(_differences(made, DEFAULTS[made["stage"]]))
+    return f"{base}, CYCLE" + (f" ({changes})" if changes else "")
+
+
+def _differences(config: Mapping[str, Any], usual: Mapping[str, Any], inside: str = "") -> Iterator[str]:
+    """``name=value`` of each field that is not as usual; a field of an earlier stage by its full name."""
+    for name, value in config.items():
+        if name in ELSEWHERE or (name == "tried" and not usual):
+            continue
+        if isinstance(value, Mapping):
+            yield from _differences(value, usual.get(name) or {}, f"{inside}{name}.")
+        elif name not in usual or value != usual[name]:
+            yield f"{inside}{name}={value}"
