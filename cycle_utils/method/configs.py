@@ -17,6 +17,7 @@ from cycle_utils.models.servers import split_name
 from cycle_utils.problems.tinyprograms import AMBIGUITY
 
 FAULTS = ("own", "mutated")
+TRAINED_STYLES = ("cycle", "chat")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,11 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class FineTune:
-    """Stage 1(a): a pre-trained LM and the canonical solutions of a benchmark's training split."""
+    """Stage 1(a): a pre-trained LM and the canonical solutions of a benchmark's training split.
+
+    ``style`` is how this and all later stages ask the model: by the paper's template, ``cycle``, or by ``chat``, for
+    an instruction-tuned one.
+    """
 
     model: str = TINY
     benchmark: str = "tinyprograms"
@@ -48,8 +53,11 @@ class FineTune:
     ambiguity: float = AMBIGUITY
     seed: int = 0
     train: TrainSettings = TrainSettings(steps=350, learning_rate=5e-4)
+    style: str = later("cycle")
 
     def __post_init__(self) -> None:
+        if self.style not in TRAINED_STYLES:
+            raise ValueError(f"unknown style of training {self.style!r}; choose one of {', '.join(TRAINED_STYLES)}")
         if split_name(self.model)[0]:
             raise ValueError(
                 f"{self.model} runs elsewhere and cannot be trained here: give a model folder or a Hub ID, or run only "

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from cycle_utils.method.training import TrainSettings, encode
+from cycle_utils.models.loading import render_chat
 from cycle_utils.models.prompts import FIELDS, one_time_prompt, refine_prompt, refine_target
 from cycle_utils.problems import Problem
 
@@ -51,15 +53,27 @@ def _cycled(rows: Sequence[dict], count: int, rng: random.Random) -> list[dict]:
     return chosen
 
 
-def encode_example(tokenizer, problem: Problem, example: dict, fields: Sequence[str] = FIELDS) -> dict[str, Any]:
-    """Features of one example, with the spans of its prompt's fields; see :func:`~.training.encode`."""
+def encode_example(
+    tokenizer, problem: Problem, example: dict, fields: Sequence[str] = FIELDS, style: str = "cycle"
+) -> dict[str, Any]:
+    """Features of one example, with the spans of its prompt's fields; see :func:`~.training.encode`.
+
+    Args:
+        style: ``cycle``, the paper's template, or ``chat``, for an instruction-tuned model: there the past generation
+            is the turn in which it gave the faulty program.
+    """
     if example["kind"] == "plain":
-        return plain_example(tokenizer, problem, example["target"])
+        return plain_example(tokenizer, problem, example["target"], style)
     code = example["code"] if "code" in fields else ""
     feedback = example["feedback"] if "feedback" in fields else ""
-    prompt = refine_prompt(problem, code, feedback)
-    return encode(tokenizer, prompt.text, refine_target(problem, example["target"]), prompt.spans)
+    prompt = refine_prompt(problem, code, feedback, style, render=partial(render_chat, tokenizer))
+    target = refine_target(problem, example["target"], style)
+    return encode(tokenizer, prompt.text, target, prompt.spans, special=style != "chat")
 
 
-def plain_example(tokenizer, problem: Problem, solution: str) -> dict[str, Any]:
-    return encode(tokenizer, one_time_prompt(problem).text, solution)
+def plain_example(tokenizer, problem: Problem, solution: str, style: str = "cycle") -> dict[str, Any]:
+    """Features of an example of plain generation: description in, solution out."""
+    prompt = one_time_prompt(problem, style, partial(render_chat, tokenizer))
+    chat = style == "chat"
+    target = refine_target(problem, solution, style) if chat else solution
+    return encode(tokenizer, prompt.text, target, special=not chat)

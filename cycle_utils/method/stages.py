@@ -71,7 +71,9 @@ def fine_tune(config: FineTune, progress: bool = True, whole: bool = False) -> R
         model, tokenizer = load_model(config.model), load_tokenizer(config.model)
         rng = random.Random(f"fine-tune/{config.seed}")
         problems = training_problems(config)
-        examples = [plain_example(tokenizer, p, rng.choice(p.canonical_solutions)) for p in problems]
+        examples = [
+            plain_example(tokenizer, p, rng.choice(p.canonical_solutions), config.style) for p in problems
+        ]
         settings = replace(config.train, seed=config.seed)
         losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
         _save(model, tokenizer, folder, settings)
@@ -96,7 +98,7 @@ def distil(config: Distil, progress: bool = True) -> Run:
             attempts = self_refine(
                 load_model(tuned.folder), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
                 samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
-                strays=config.strays, progress=progress, folder=_checkpoints(folder),
+                style=config.fine_tune.style, strays=config.strays, progress=progress, folder=_checkpoints(folder),
             )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         examples = distilled_examples(problems, attempts, config.target, seed)
@@ -123,8 +125,10 @@ def refine_train(config: RefineTrain, progress: bool = True, whole: bool = False
         problems = {p.task_id: p for p in training_problems(config.distil.fine_tune)}
         settings = replace(config.train, seed=config.distil.fine_tune.seed)
         rows = mixture(read_examples(data), list(problems.values()), config.refine_share, settings)
+        style = config.distil.fine_tune.style
         examples = [
-            {**encode_example(tokenizer, problems[r["task_id"]], r, config.fields), "origin": r["origin"]} for r in rows
+            {**encode_example(tokenizer, problems[r["task_id"]], r, config.fields, style), "origin": r["origin"]}
+            for r in rows
         ]
         collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
         losses = train(model, examples, collator, settings, folder, progress)

@@ -75,18 +75,21 @@ class Examples(TorchDataset):
         return self.features[i]
 
 
-def encode(tokenizer, prompt: str, target: str, spans: Mapping[str, tuple[int, int]] | None = None) -> dict[str, Any]:
+def encode(
+    tokenizer, prompt: str, target: str, spans: Mapping[str, tuple[int, int]] | None = None, special: bool = True
+) -> dict[str, Any]:
     """One training example.
 
     Args:
         spans: character spans of the prompt, by name (``past_generation``, ``template``).
+        special: add the tokenizer's start token; a chat template has written its own.
 
     Returns:
         ``input_ids`` (the tokenizer's start token if it has one, prompt, target, end of text), ``labels``
         (:data:`IGNORED` on the prompt) and ``spans``: for each name the half-open range of the tokens that
         lie in it, at least in part.
     """
-    encoded = tokenizer(prompt, return_offsets_mapping=True)
+    encoded = tokenizer(prompt, return_offsets_mapping=True, add_special_tokens=special)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     answer = tokenizer(target, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     return {

@@ -38,7 +38,8 @@ class Prompt:
 
     ``spans`` of a one-time prompt: ``description``; of a refine prompt also ``template`` (from the template's
     first character to the prompt's end), ``past_generation`` (the faulty code) and ``feedback``. A prompt in the
-    style ``chat`` has no spans, but ``messages``, of which ``text`` is the rendering.
+    style ``chat`` has ``messages`` too, of which ``text`` is the rendering; its ``template`` begins with the turn that
+    holds the faulty code.
     """
 
     text: str
@@ -161,12 +162,32 @@ def _plain(problem: Problem, code: str, feedback: str) -> Prompt:
 
 def _chat(problem: Problem, code: str, feedback: str, render: Render) -> Prompt:
     reason = f":\n\n{feedback}" if feedback else "."
-    return _conversation(
-        [_task(problem), _fenced(code), f"This program fails a test{reason}\n\nCorrect the program. {_ANSWER}"], render
-    )
+    said = f"This program fails a test{reason}\n\nCorrect the program. {_ANSWER}"
+    prompt = _conversation([_task(problem), _fenced(code), said], render)
+    first = _after(prompt.text, _task(problem), 0)
+    turn = _after(prompt.text, _fenced(code), first[1])
+    spans = {
+        "description": first,
+        "template": (turn[0], len(prompt.text)),
+        "past_generation": (turn[0] + len(_FENCE), turn[0] + len(_FENCE) + len(code)),
+        "feedback": _after(prompt.text, feedback, turn[1]),
+    }
+    return Prompt(prompt.text, spans, prompt.messages)
 
 
 _ANSWER = "Answer with the whole program in one fenced ```python block."
+_FENCE = "```python\n"
+
+
+def _after(text: str, part: str, begin: int) -> tuple[int, int]:
+    """Where a part of a conversation stands in its rendering, from ``begin`` on."""
+    found = text.find(part, begin)
+    if found < 0:
+        raise ValueError(
+            "the chat template does not write messages as they are, so the faulty program cannot be found in the "
+            "prompt: use a template that keeps their text, or the style 'cycle'"
+        )
+    return found, found + len(part)
 
 
 def _task(problem: Problem) -> str:
@@ -175,11 +196,13 @@ def _task(problem: Problem) -> str:
     if signature(problem):
         return f"Complete this Python function. {_ANSWER}\n\n{_fenced(text)}"
     what = f"function named {problem.entry_point}" if problem.entry_point else "program that reads standard input"
-    return f"Solve this problem by a Python {what}. {_ANSWER}\n\n{text}"
+    quotes = text[:3] if text[:3] in ('"""', "'''") and text.endswith(text[:3]) else ""
+    told = text[len(quotes) : len(text) - len(quotes)].strip()  # a docstring alone is prose here
+    return f"Solve this problem by a Python {what}. {_ANSWER}\n\n{told}"
 
 
 def _fenced(code: str) -> str:
-    return f"```python\n{code}\n```"
+    return f"{_FENCE}{code}\n```"
 
 
 def _conversation(turns: Sequence[str], render: Render) -> Prompt:
@@ -219,6 +242,10 @@ def shown_code(problem: Problem, completion: str) -> str:
     return f"{begun}\n{body}" if begun and not body[:1].strip() else body
 
 
-def refine_target(problem: Problem, solution: str) -> str:
-    """What a refine example teaches: the whole program, behind the newline that a prompt leaves to it."""
-    return "\n" + shown_code(problem, solution)
+def refine_target(problem: Problem, solution: str, style: str = "cycle") -> str:
+    """What a refine example teaches: the whole program, behind the newline that a prompt leaves to it.
+
+    In the style ``chat`` it is an answer: the program in a fenced block.
+    """
+    program = shown_code(problem, solution)
+    return _fenced(program) if style == "chat" else "\n" + program

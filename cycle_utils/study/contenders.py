@@ -29,7 +29,7 @@ def recipe(
     batch_size: int | None = None, accumulation: int | None = None, learning_rate: float | None = None,
     lora: bool = False, gradient_checkpointing: bool = False, max_new_tokens: int | None = None,
     generation_batch: int | None = None, faults: str = "own", keep_passing: bool = True,
-    fields: tuple[str, ...] = FIELDS, merged: bool = True,
+    fields: tuple[str, ...] = FIELDS, merged: bool = True, style: str = "cycle",
 ) -> RefineTrain:  # fmt: skip
     """The whole training as one config; ``None`` keeps a stage's own default.
 
@@ -43,6 +43,7 @@ def recipe(
         max_new_tokens, generation_batch: of the sampling in stage 1(b), see :func:`sampling`.
         faults, keep_passing: what stage 1(b) makes examples of, see :class:`~cycle_utils.method.configs.Distil`.
         fields: what refine prompts hold in training.
+        style: how the model is asked, in training and after: by the paper's template, ``cycle``, or by ``chat``.
 
     Raises:
         ValueError: a value outside its range, or an unknown choice.
@@ -53,6 +54,7 @@ def recipe(
         data=train_data,
         ambiguity=ambiguity,
         seed=seed,
+        style=style,
         **_given(problems=problems),
     )
     how = _given(batch_size=batch_size, accumulation=accumulation, learning_rate=learning_rate)
@@ -82,21 +84,22 @@ def _given(**options: Any) -> dict[str, Any]:
 def contender(name: str, config: RefineTrain, where: Loop, progress: bool = True) -> Loop:
     """``where`` for one of :data:`CONTENDERS`, its model trained first if needed, or for another model.
 
-    The pre-trained LM never saw the template, so it is prompted in the plain style, as in the artifact. Another
-    model is named as :func:`~cycle_utils.models.load_model` knows it, and asked in the style of ``where``.
+    The pre-trained LM never saw the template, so it is prompted in the plain style, as in the artifact; one that chats
+    is asked by ``chat``, before and after its training. Another model is named as :func:`~cycle_utils.models.load_model` knows it, and asked in the style of ``where``.
     """
     tune = config.distil.fine_tune
     if name not in CONTENDERS:
         return replace(where, model=name, seed=tune.seed)
     if name == PRETRAINED:
-        return replace(where, model=tune.model, style="plain", seed=tune.seed)
+        asked = "plain" if tune.style == "cycle" else tune.style
+        return replace(where, model=tune.model, style=asked, seed=tune.seed)
     stage, wanted = (fine_tune, tune) if name == TUNED else (refine_train, config)
-    return on_model(partial(trained, where, tune.seed), stage, wanted, progress)
+    return on_model(partial(trained, where, tune), stage, wanted, progress)
 
 
-def trained(where: Loop, seed: int, folder: str | Path) -> Loop:
-    """``where`` for a model that was trained here."""
-    return replace(where, model=str(folder), style="cycle", seed=seed)
+def trained(where: Loop, tune: FineTune, folder: str | Path) -> Loop:
+    """``where`` for a model that was trained here, from this fine-tuning on."""
+    return replace(where, model=str(folder), style=tune.style, seed=tune.seed)
 
 
 def run_loops(

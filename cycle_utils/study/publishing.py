@@ -129,7 +129,7 @@ def keep(seeds: int) -> list[str]:
         trainings = [tune, config.distil, config] if name == study.CYCLE else [tune]
         keys = [runs.key_of(one) for one in trainings]
         if ((folder := runs.runs_dir() / keys[-1]) / runs.RECORD).is_file():
-            keys.append(runs.key_of(study.trained(where, tune.seed, folder)))
+            keys.append(runs.key_of(study.trained(where, tune, folder)))
         finished |= {key for key in keys if (runs.runs_dir() / key / runs.RECORD).is_file()}
     for key in finished:
         if not (runs.published_dir() / key).is_dir():
