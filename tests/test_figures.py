@@ -12,7 +12,7 @@ from cycle_utils.analysis.stats import Interval
 
 SCRIPT = """
 import sys, pandas as pd
-from cycle_utils import figures
+from cycle_utils.analysis import figures
 figures.set_style()
 figures.save(figures.loss_curves({"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]}), "loss", sys.argv[1])
 """
@@ -69,8 +69,8 @@ def test_another_process_on_another_day_writes_the_same_bytes(tmp_path):
 
 def test_results_go_under_cycle_home(tmp_path, monkeypatch):
     monkeypatch.setenv("CYCLE_HOME", str(tmp_path))
-    assert figures.save(MAKE["loss"](), "a")[0] == tmp_path / "results" / "figures" / "a.png"
-    assert figures.save_table(curve(0.1), "a")[0] == tmp_path / "results" / "tables" / "a.csv"
+    assert figures.save(MAKE["loss"](), "a")[0] == tmp_path / "reproduction" / "figures" / "a.png"
+    assert figures.save_table(curve(0.1), "a")[0] == tmp_path / "reproduction" / "tables" / "a.csv"
 
 
 def test_names_are_file_names(tmp_path):

@@ -62,8 +62,9 @@ def save(fig: Figure, name: str, folder: str | Path | None = None) -> list[Path]
     """
     place = _folder(name, folder, "figures")
     png, pdf = place / f"{name}.png", place / f"{name}.pdf"
-    fig.savefig(png, dpi=200, bbox_inches="tight", metadata={"Software": None})
-    fig.savefig(pdf, bbox_inches="tight", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    with paths.writing(place):
+        fig.savefig(png, dpi=200, bbox_inches="tight", metadata={"Software": None})
+        fig.savefig(pdf, bbox_inches="tight", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return [png, pdf]
 
 
@@ -81,9 +82,10 @@ def save_table(frame: pd.DataFrame, name: str, folder: str | Path | None = None,
     place = _folder(name, folder, "tables")
     csv, markdown = place / f"{name}.csv", place / f"{name}.md"
     table = (frame.reset_index() if any(frame.index.names) else frame).assign(**same)
-    table.to_csv(csv, index=False, lineterminator="\n")
     shown = table.map(_cell).rename(columns=_cell)
-    markdown.write_text(shown.to_markdown(index=False, disable_numparse=True) + "\n", encoding="utf-8")
+    with paths.writing(place):
+        table.to_csv(csv, index=False, lineterminator="\n")
+        markdown.write_text(shown.to_markdown(index=False, disable_numparse=True) + "\n", encoding="utf-8")
     return [csv, markdown]
 
 
@@ -91,7 +93,8 @@ def _folder(name: str, folder: str | Path | None, kind: str) -> Path:
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"{name!r} is no file name; use letters, digits, '-', '_' and '.', without a suffix")
     place = Path(folder) if folder is not None else paths.results_dir() / kind
-    place.mkdir(parents=True, exist_ok=True)
+    with paths.writing(place):
+        place.mkdir(parents=True, exist_ok=True)
     return place
 
 
