@@ -216,7 +216,7 @@ def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, s
 
 def _name_points(ax: Axes, x: Sequence[float], y: Sequence[float], names: Sequence[str]) -> None:
     """Write each point's name beside it, in that corner which is farthest from other points and names."""
-    ax.autoscale_view()  # now, not when it is drawn: places are reckoned from the limits
+    ax.autoscale_view()  # now, not when it is drawn: places are computed from the limits
     pixels = ax.figure.dpi / 72  # in a point, the unit of offsets
     points = ax.transData.transform(np.column_stack([x, y])) / pixels
     taken = list(points)

@@ -4,7 +4,7 @@ A run is whole when its ``run.json`` is there, which is written last and lists e
 A run that was cut off has none: it is built again, and a training goes on from its last checkpoint.
 
 Runs behind published results are kept under ``results/runs``, without weights and prompts (:func:`publish`).
-``CYCLE_STORED=only`` has stages take them from there and build nothing, so that tables and figures can be made anew
+``CYCLE_STORED=only`` has stages take them from there and build nothing, so that tables and figures can be rebuilt
 without any training. ``CYCLE_STORED=first`` has them take what is there and build the rest, so that a study of many
 hours goes on from what others have published; by default they are left alone, and everything is built here.
 """
