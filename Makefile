@@ -19,10 +19,12 @@ HOW = $(if $(SMALL),--parameters tests/overrides.yaml) $(if $(PUBLISH),--publish
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help study ablations keep results test lab html bench-judge bench-training clean
+.PHONY: help setup study ablations keep results test lab html bench-judge bench-training clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## install into .venv, and nothing else
 
 study: $(READY)  ## run the core notebooks and set the outcome beside the published one, in reproduction/ (SEEDS=3)
 	$(BIN)/python -m cycle_utils.study.publishing --seeds $(SEEDS) $(HOW)
@@ -61,7 +63,7 @@ clean:  ## remove the environment and caches; runs/, reproduction/ and results/ 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	"This study needs Python 3.11 or later, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % sys.version_info[:2])'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install "$(TORCH)" $$(command -v nvidia-smi > /dev/null || \
 	    $(BIN)/python -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1] + "/torch/", timeout=10); \

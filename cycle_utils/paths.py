@@ -7,14 +7,18 @@ to another folder: tests use it to stay out of the published results, users with
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
 ASSETS = PACKAGE / "assets"  # the shipped LMs
-PUBLISH = "CYCLE_PUBLISH"  # environment variable
+HOME, PUBLISH = "CYCLE_HOME", "CYCLE_PUBLISH"  # environment variables
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
 def home() -> Path:
@@ -23,7 +27,7 @@ def home() -> Path:
     Where the package was installed without its repository, the working directory.
     """
     repository = ROOT if (ROOT / "pyproject.toml").is_file() else Path.cwd()
-    return Path(os.environ.get("CYCLE_HOME") or repository).resolve()
+    return Path(os.environ.get(HOME) or repository).resolve()
 
 
 def runs_dir() -> Path:
@@ -39,3 +43,19 @@ def published_dir() -> Path:
 def results_dir() -> Path:
     """Where tables, figures and executed notebooks are written: ``reproduction/``, or where they are published."""
     return published_dir() if os.environ.get(PUBLISH) else home() / "reproduction"
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Around whatever writes to a folder.
+
+    Raises:
+        OSError: it cannot be written to, or its disk is full; the message says where else one may write.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        advice = f"make room there, or set {HOME} to another folder"
+        raise OSError(error.errno, f"cannot write to {folder} ({error.strerror}): {advice}") from error

@@ -65,7 +65,7 @@ def test_a_difference_is_found_and_one_that_is_not_there_is_not():
     assert rows.loc[("loop", "better"), "verdict"] == "higher"
     assert rows.loc[("loop", "better"), "value"] == pytest.approx(0.5)
     assert set(rows.loc["one-time", "verdict"]) | {rows.loc[("loop", "same"), "verdict"]} == {"no difference seen"}
-    assert "**higher** than CYCLE with better (+50.0 points" in ablations.findings(rows.reset_index())[0]
+    assert "compared with CYCLE: **higher**: better (+50.0 points" in ablations.findings(rows.reset_index())[0]
 
 
 def test_another_program_that_fails_alike_is_unchanged_and_no_copy():

@@ -12,7 +12,7 @@ from cycle_utils.analysis.stats import Interval
 
 SCRIPT = """
 import sys, pandas as pd
-from cycle_utils import figures
+from cycle_utils.analysis import figures
 figures.set_style()
 figures.save(figures.loss_curves({"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]}), "loss", sys.argv[1])
 """
@@ -36,7 +36,9 @@ TOKENS = ["def", " f", "(x):\n", "    ", "return $x$", "\n\n", "\t# é\0", " ok"
 BUDGET = {"a": Interval(0.5, 0.4, 0.6, 300), "c": Interval(0, 0, 0.02, 300)}
 MAKE = {
     "pass": lambda: figures.pass_by_round({"a": curve(0.4, 0.5), "b": curve(0, 0)}, [0.5, 1.0], BUDGET),
-    "copy": lambda: figures.copy_bars(copy_table()),
+    "copy": lambda: figures.copy_bars(copy_table(), "kind"),
+    "rates": lambda: figures.titled(figures.rate_bars(copy_table(), "kind", "model", "solved (%)"), "Half are copies"),
+    "phases": lambda: figures.loss_curves({name: [{"step": 1, "loss": 2.0}] for name in "ab"}, "token", True),
     "loss": lambda: figures.loss_curves({"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2}]}),
     "status": lambda: figures.status_bars(pd.DataFrame({"failed": [1, 2], "passed": [3, 0]}, index=["a", "b"])),
     "ceiling": lambda: figures.ceiling_by_ambiguity(
@@ -69,8 +71,8 @@ def test_another_process_on_another_day_writes_the_same_bytes(tmp_path):
 
 def test_results_go_under_cycle_home(tmp_path, monkeypatch):
     monkeypatch.setenv("CYCLE_HOME", str(tmp_path))
-    assert figures.save(MAKE["loss"](), "a")[0] == tmp_path / "results" / "figures" / "a.png"
-    assert figures.save_table(curve(0.1), "a")[0] == tmp_path / "results" / "tables" / "a.csv"
+    assert figures.save(MAKE["loss"](), "a")[0] == tmp_path / "reproduction" / "figures" / "a.png"
+    assert figures.save_table(curve(0.1), "a")[0] == tmp_path / "reproduction" / "tables" / "a.csv"
 
 
 def test_names_are_file_names(tmp_path):
@@ -94,7 +96,7 @@ def test_curves_differ_without_colour():
     (ax,) = figures.pass_by_round({str(i): curve(0.1 * i) for i in range(7)}).axes
     lines = ax.get_lines()
     assert len({line.get_marker() for line in lines}) == 7
-    bars = figures.copy_bars(copy_table()).axes[0].patches
+    bars = figures.copy_bars(copy_table(), "kind").axes[0].patches
     assert len({bar.get_hatch() for bar in bars}) == 3
 
 

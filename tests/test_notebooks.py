@@ -50,7 +50,7 @@ def test_each_notebook_has_small_sizes():
 def test_runs_headless_and_makes_its_files(name, shared_home, random_lm, monkeypatch):
     model = {} if name in ("00_overview", "10_tiny_lm") else {"model": random_lm}
     run(name, shared_home, monkeypatch, **model, **SMALL[name])
-    results = shared_home / "results"
+    results = shared_home / "reproduction"
     for table, rows in TABLES.get(name, {}).items():
         assert len(pd.read_csv(results / "tables" / f"{table}.csv")) >= rows
         assert (results / "tables" / f"{table}.md").stat().st_size > 0
@@ -63,7 +63,7 @@ def test_runs_headless_and_makes_its_files(name, shared_home, random_lm, monkeyp
 @pytest.mark.parametrize("name", ["01_copy_rate", "07_benchmarks"])
 def test_runs_on_humaneval(name, shared_home, random_lm, monkeypatch):
     run(name, shared_home, monkeypatch, model=random_lm, benchmark="humaneval", **{**SMALL[name], "limit": 3})
-    assert list((shared_home / "results" / "tables").glob(f"{name[:2]}*humaneval*.csv"))
+    assert list((shared_home / "reproduction" / "tables").glob(f"{name[:2]}*humaneval*.csv"))
 
 
 def test_a_misspelt_parameter_is_an_error(shared_home, random_lm, monkeypatch):

@@ -89,7 +89,7 @@ def test_recipes_of_one_model_share_its_training():
 
 
 @pytest.mark.parametrize("model", [*estimate.PAPER, estimate.QWEN], ids=lambda model: model.name)
-def test_the_shapes_have_the_parameters_that_they_are_reckoned_with(model):
+def test_the_shapes_have_the_parameters_that_estimates_use(model):
     import torch
     from transformers import AutoModelForCausalLM, CodeGenConfig, GPTBigCodeConfig, Qwen2Config
 

@@ -7,12 +7,13 @@ import threading
 from dataclasses import replace
 
 import nbformat
+import pandas as pd
 import pytest
 
 from cycle_utils import paths, study
 from cycle_utils.method import runs, stages
 from cycle_utils.method.training import TrainSettings
-from cycle_utils.study import ablations, publishing, reproduction, run_index, sentinel, stamps
+from cycle_utils.study import ablations, publishing, reproduction, run_index, sentinel, stamps, summary
 
 HERE = paths.ROOT / "results"
 
@@ -221,7 +222,7 @@ def test_nothing_published_names_a_folder_of_this_machine():
 def test_an_executed_copy_is_tidied(home):
     outputs = [
         nbformat.v4.new_output("stream", text=f"results go to {home}/results\n"),
-        nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%|  |"}),
+        nbformat.v4.new_output("display_data", {publishing._LIVE: {}, "text/plain": "0%|  |"}),
     ]
     cell = nbformat.v4.new_code_cell("1", outputs=outputs)
     copy = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"input_path": "/a/b", "duration": 1}})
@@ -245,3 +246,31 @@ def test_runs_are_told_in_words():
     assert table.loc["loop-1", ["stage", "model", "settings", "notebooks", "minutes"]].tolist() == [
         "3 independent samples", "tiny, CYCLE (masking.ratio=0.4)", "rounds=0, samples=5", "07, 08", 1.5,
     ]  # fmt: skip
+
+
+def test_findings_say_what_the_tables_say(copied):
+    tables = copied / "tables"
+    told = summary.findings(tables)
+    assert "**Learning to refine helps.**" in told and told.count("\n- ") == 3
+    gains = pd.read_csv(tables / "07_gains.csv")
+    gains.loc[gains["comparison"] == "CYCLE: loop over equal budget", "verdict"] = "no difference seen"
+    gains.to_csv(tables / "07_gains.csv", index=False)
+    masks = pd.read_csv(tables / "05_pgm_differences.csv")
+    row = (masks["setting"] == "ratio 0") & (masks["measure"] == "exact")
+    masks.loc[row, ["value", "low", "high"]] = 0.1, 0.05, 0.15
+    masks.to_csv(tables / "05_pgm_differences.csv", index=False)
+    told = summary.findings(tables)
+    assert "**Learning to refine was not shown to help.**" in told
+    assert "contradicts" not in told and "copies 10.0 points more [5.0, 15.0]" in told
+
+
+def test_each_claim_has_one_row():
+    columns = ["claim", "ours", "verdict", "notebook"]
+    rows = [
+        ("C2: CYCLE beats the fine-tuned LM in the loop", "+16.7 points [1, 2], p = 0.002", "holds", "04, 07"),
+        ("C2: the same, greedy", "+1 points", "not shown", "07"),
+        ("Control: more", "+1 points", "holds", "07"),
+    ]
+    table = summary.claim_summary(pd.DataFrame(rows, columns=columns))
+    assert len(table) == 1 and table["verdict"][0] == "**holds in part** (1 of 2)"
+    assert table["figure"][0] == "+16.7 points [1, 2]" and table["notebooks"][0] == "04, 07"

@@ -566,7 +566,7 @@ def test_notebooks_ask_a_server(name, options, server, random_lm, home, shared_h
         progress_bar=False, kernel_name="python3",
     )  # fmt: skip
     assert server.asked and {status for status, _ in server.asked} == {200}
-    tables = {path.stem: pd.read_csv(path) for path in (home / "results" / "tables").glob("*.csv")}
+    tables = {path.stem: pd.read_csv(path) for path in (home / "reproduction" / "tables").glob("*.csv")}
     if name == "01_copy_rate":
         copied = tables["01_copy_rate"].set_index(["model", "rounds", "kind"]).loc[("greedy", "first", "exact")]
         assert copied["copies"] == copied["attempts"] > 0  # this server says the same whatever it is asked

@@ -112,13 +112,15 @@ def test_make_alone_explains_every_target():
     assert set(re.findall(r"^make ([\w-]+) +\S", shown, re.MULTILINE)) == targets()
 
 
-@pytest.mark.parametrize("target", ["study", "ablations", "results", "test", "lab", "bench-judge", "bench-training"])
+@pytest.mark.parametrize(
+    "target", ["setup", "study", "ablations", "results", "test", "lab", "bench-judge", "bench-training"]
+)
 def test_each_target_makes_the_environment_it_needs(target, tmp_path):
     """In a folder that has none: the plan installs torch, then the project, then runs."""
     (tmp_path / "Makefile").write_text(MAKEFILE)
     (tmp_path / "pyproject.toml").touch()
     plan = subprocess.check_output(["make", "-n", "-C", tmp_path, target], text=True)
-    order = [plan.index(step) for step in ("-m venv .venv", 'pip install "torch==', "pip install -e '.[test]'")]
+    order = [plan.index(step) for step in ("-m venv --clear .venv", 'pip install "torch==', "pip install -e '.[test]'")]
     assert order == sorted(order)
 
 
@@ -134,3 +136,22 @@ def test_an_old_python_is_refused_before_anything_is_made(tmp_path):
     (tmp_path / "pyproject.toml").touch()
     run = subprocess.run(["make", "-C", tmp_path, "test", f"PYTHON={old}"], capture_output=True, text=True)
     assert run.returncode != 0 and not (tmp_path / ".venv").exists()
+
+
+def test_a_half_made_environment_is_made_again(tmp_path):
+    for name in (".venv/bin/python", "python"):  # the first has no pip, the second makes environments
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('#!/bin/sh\necho "$0 $@" >> made\ntest "$2" != pip\n')
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    (tmp_path / "pyproject.toml").touch()
+    subprocess.run(["make", "-C", tmp_path, "setup", f"PYTHON={tmp_path / 'python'}"], capture_output=True)
+    assert f"{tmp_path / 'python'} -m venv --clear .venv" in (tmp_path / "made").read_text().splitlines()
+
+
+def test_each_path_on_the_other_pages_exists():
+    for page in ("TROUBLESHOOTING.md", "results/README.md", "cycle_utils/README.md", "recipes/README.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        links = {link for link in re.findall(r"\]\(([^)\s#]+)", text) if not link.startswith("http")}
+        assert {link for link in links if not ((ROOT / page).parent / link).exists()} == set(), page
+        assert set(re.findall(r"\bmake ([a-z][\w-]*)", " ".join(code_of(text)))) <= targets()

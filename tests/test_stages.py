@@ -1,7 +1,10 @@
 """The stages end to end on an untrained LM: runs are reused, cut-off ones go on, damaged ones are refused."""
 
 import dataclasses
+import errno
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -217,3 +220,28 @@ def test_a_run_tells_what_it_depends_on(random_lm):
     record = json.loads(run.path(runs.RECORD).read_text())
     assert record["config"]["model"] == random_lm and record["config"]["stage"] == "Loop"
     assert {"commit", "source", "python", "machine", "torch", "transformers"} <= set(record["environment"])
+
+
+def test_a_finished_run_is_read_where_nothing_can_be_written(random_lm, monkeypatch):
+    config = Loop(model=random_lm, limit=2, rounds=0)
+    made = stages.loop(config, progress=False)
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(runs, "FileLock", refuse)
+    assert stages.loop(config, progress=False).key == made.key
+    advice = r"cannot write to .*runs \(Read-only file system\): make room there, or set CYCLE_HOME to another folder"
+    with pytest.raises(OSError, match=advice):
+        stages.loop(dataclasses.replace(config, limit=3), progress=False)
+
+
+def test_the_commit_is_that_of_this_repository_alone(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", tmp_path, *who, "commit", "-q", "--allow-empty", "-m", "one"], check=True)
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    assert runs.commit() != "unknown"
+    (tmp_path / "inside").mkdir()
+    monkeypatch.setattr(runs, "ROOT", tmp_path / "inside")
+    assert runs.commit() == "unknown"

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from cycle_utils import paths
 from cycle_utils.analysis.stats import Interval
@@ -40,7 +40,6 @@ STATUS_LOOKS = {
     "passed": (COLOURS[2], ""), "failed": (COLOURS[1], "///"), "error": (COLOURS[3], "xxx"),
     "timeout": (COLOURS[4], "..."), "crashed": (COLOURS[6], ""),
 }  # fmt: skip
-COPY_LABELS = {"exact": "exact", "whitespace": "up to white space", "syntax": "up to the syntax tree"}
 
 
 def set_style() -> None:
@@ -62,8 +61,9 @@ def save(fig: Figure, name: str, folder: str | Path | None = None) -> list[Path]
     """
     place = _folder(name, folder, "figures")
     png, pdf = place / f"{name}.png", place / f"{name}.pdf"
-    fig.savefig(png, dpi=200, bbox_inches="tight", metadata={"Software": None})
-    fig.savefig(pdf, bbox_inches="tight", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    with paths.writing(place):
+        fig.savefig(png, dpi=200, bbox_inches="tight", metadata={"Software": None})
+        fig.savefig(pdf, bbox_inches="tight", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return [png, pdf]
 
 
@@ -81,9 +81,10 @@ def save_table(frame: pd.DataFrame, name: str, folder: str | Path | None = None,
     place = _folder(name, folder, "tables")
     csv, markdown = place / f"{name}.csv", place / f"{name}.md"
     table = (frame.reset_index() if any(frame.index.names) else frame).assign(**same)
-    table.to_csv(csv, index=False, lineterminator="\n")
     shown = table.map(_cell).rename(columns=_cell)
-    markdown.write_text(shown.to_markdown(index=False, disable_numparse=True) + "\n", encoding="utf-8")
+    with paths.writing(place):
+        table.to_csv(csv, index=False, lineterminator="\n")
+        markdown.write_text(shown.to_markdown(index=False, disable_numparse=True) + "\n", encoding="utf-8")
     return [csv, markdown]
 
 
@@ -91,7 +92,8 @@ def _folder(name: str, folder: str | Path | None, kind: str) -> Path:
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"{name!r} is no file name; use letters, digits, '-', '_' and '.', without a suffix")
     place = Path(folder) if folder is not None else paths.results_dir() / kind
-    place.mkdir(parents=True, exist_ok=True)
+    with paths.writing(place):
+        place.mkdir(parents=True, exist_ok=True)
     return place
 
 
@@ -152,7 +154,9 @@ def _draw_budget(ax: Axes, budget: Mapping[str, Interval], looks: Mapping[str, t
         bar.lines[0].set_clip_on(False)
 
 
-def forest(table: pd.DataFrame, titles: Mapping[str, str], base: str | None = None) -> Figure:
+def forest(
+    table: pd.DataFrame, titles: Mapping[str, str], base: str | None = None, reference: str | None = None
+) -> Figure:
     """Settings from top to bottom, one panel for each measure: a point with its interval.
 
     Args:
@@ -160,8 +164,9 @@ def forest(table: pd.DataFrame, titles: Mapping[str, str], base: str | None = No
             and ``n``; what ``ablation.summary`` gives.
         titles: measure -> what its axis says, in the order of the panels.
         base: the setting whose values are drawn as a vertical line through all others.
+        reference: a setting that is drawn as a line only, such as what chance would give.
     """
-    settings = list(dict.fromkeys(table["setting"]))
+    settings = [name for name in dict.fromkeys(table["setting"]) if name != reference]
     fig, axes = plt.subplots(
         1, len(titles), figsize=(WIDTH, 0.9 + 0.3 * len(settings)), sharey=True, squeeze=False, layout="constrained"
     )
@@ -177,6 +182,9 @@ def forest(table: pd.DataFrame, titles: Mapping[str, str], base: str | None = No
             ax.hlines(places + 0.28, 100 * rows["seed_min"], 100 * rows["seed_max"], color=GREY, lw=1)
         if base in settings:
             ax.axvline(values[0][settings.index(base)], color="0.6", lw=0.8, ls="--", zorder=0)
+        if reference:
+            at = table[(table["measure"] == measure) & (table["setting"] == reference)]["value"]
+            ax.axvline(100 * at.iloc[0], color="black", lw=1.1, ls=":", zorder=0)
         ax.set_xlabel(title.replace(" (", "\n("))  # two lines: long titles would touch their neighbours
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(axis="x")
@@ -185,25 +193,33 @@ def forest(table: pd.DataFrame, titles: Mapping[str, str], base: str | None = No
     axes[0, 0].invert_yaxis()
     seeds = "seeds" in table and table["seeds"].max() > 1
     drawn = "bars: 95 % intervals over problems" + ("; grey: from the least to the greatest seed" if seeds else "")
+    drawn += f"; dotted: {reference}" if reference else ""
     _caption(axes[0, 0], set(table["n"]) if "n" in table else set(), drawn)
     return fig
 
 
 def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, str]) -> Figure:
-    """A trade-off: each setting a point by two measures, with its intervals, joined in their order.
+    """A trade-off: each setting a point by two measures, with its intervals.
+
+    A setting that lies far below all others by the upward measure stands in a note, so that the others can be told
+    apart.
 
     Args:
         table: as for :func:`forest`.
         across, upwards: the measures of the two axes.
-        labels: setting -> what stands beside its point, in the order of the line; measure -> its axis.
+        labels: setting -> what stands beside its point; measure -> its axis.
     """
     fig, ax = _axes(WIDTH, 4.2)
     wide = table.set_index(["measure", "setting"])
     settings = [name for name in labels if name in set(table["setting"])]
+    settings, apart = _without_outliers(settings, 100 * wide.loc[upwards, "value"])
     x, y = (100 * wide.loc[m].loc[settings, ["value", "low", "high"]].to_numpy(float).T for m in (across, upwards))
     reach = [np.clip([v[0] - v[1], v[2] - v[0]], 0, None) for v in (x, y)]
     ax.errorbar(x[0], y[0], yerr=reach[1], xerr=reach[0], fmt="none", ecolor="0.75", elinewidth=0.9, capsize=2)
-    ax.plot(x[0], y[0], color=COLOURS[0], marker=MARKERS[0], ls=LINES[1], lw=1)
+    ax.plot(x[0], y[0], color=COLOURS[0], marker=MARKERS[0], ls="")
+    for name in apart:
+        place = ", ".join(f"{100 * wide.loc[(measure, name), 'value']:.1f}" for measure in (across, upwards))
+        ax.annotate(f"{labels[name]}: far below, at ({place})", (0.02, 0.03), xycoords="axes fraction", fontsize=8.5)
     _name_points(ax, x[0], y[0], [labels[name] for name in settings])
     ax.set(xlabel=labels[across], ylabel=labels[upwards])
     ax.grid(axis="both")
@@ -211,9 +227,17 @@ def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, s
     return fig
 
 
+def _without_outliers(settings: Sequence[str], values: pd.Series) -> tuple[list[str], list[str]]:
+    """The settings whose values lie together, and the lowest one if it is farther away than the others are apart."""
+    ordered = sorted(settings, key=values.get)
+    if len(ordered) < 3 or values[ordered[1]] - values[ordered[0]] <= 2 * (values[ordered[-1]] - values[ordered[1]]):
+        return list(settings), []
+    return [name for name in settings if name != ordered[0]], ordered[:1]
+
+
 def _name_points(ax: Axes, x: Sequence[float], y: Sequence[float], names: Sequence[str]) -> None:
     """Write each point's name beside it, in that corner which is farthest from other points and names."""
-    ax.autoscale_view()  # now, not when it is drawn: places are reckoned from the limits
+    ax.autoscale_view()  # now, not when it is drawn: places are computed from the limits
     pixels = ax.figure.dpi / 72  # in a point, the unit of offsets
     points = ax.transData.transform(np.column_stack([x, y])) / pixels
     taken = list(points)
@@ -287,44 +311,61 @@ def attention_by_line(lines: Sequence[str], weights: Mapping[str, Sequence[float
     return fig
 
 
-def copy_bars(table: pd.DataFrame) -> Figure:
-    """Copy rates by model and kind of copy.
+def copy_bars(table: pd.DataFrame, by: str) -> Figure:
+    """Copy rates by model, and within a model by another column of the table, such as ``refinements``."""
+    return rate_bars(table, "model", by, "refinements that hand back\nthe faulty program (%)")
+
+
+def rate_bars(table: pd.DataFrame, across: str, by: str, label: str) -> Figure:
+    """Groups of bars, each a rate with its interval.
 
     Args:
-        table: one row per bar: ``model, kind`` (of ``metrics.COPY_KINDS``), ``value, low, high`` and, if known, ``n``.
+        table: one row per bar: columns ``across`` (the groups), ``by`` (the bars of a group), ``value, low, high`` (no
+            interval where these are missing) and, if known, ``n``.
+        label: what is a rate of what.
     """
     fig, ax = _axes(WIDTH, 3.4)
-    models, kinds = list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["kind"]))
-    bar = 0.8 / len(kinds)
-    for kind, place, colour, hatch in zip(kinds, _side_by_side(len(kinds), 0.8 - bar), COLOURS, HATCHES):
-        rows = table[table["kind"] == kind]
-        x = np.array([models.index(model) for model in rows["model"]]) + place
-        ax.bar(x, 100 * rows["value"], bar, color=colour, hatch=hatch, edgecolor="white", lw=0.8,
-               label=COPY_LABELS.get(kind, kind))  # fmt: skip
-        reach = 100 * np.array([rows["value"] - rows["low"], rows["high"] - rows["value"]]).clip(0)
+    groups, bars = list(dict.fromkeys(table[across])), list(dict.fromkeys(table[by]))
+    width = 0.8 / len(bars)
+    for name, place, colour, hatch in zip(bars, _side_by_side(len(bars), 0.8 - width), COLOURS, HATCHES):
+        rows = table[table[by] == name]
+        x = np.array([groups.index(group) for group in rows[across]]) + place
+        ax.bar(x, 100 * rows["value"], width, color=colour, hatch=hatch, edgecolor="white", lw=0.8, label=name)
+        reach = 100 * np.array([rows["value"] - rows["low"], rows["high"] - rows["value"]], float).clip(0)
         ax.errorbar(x, 100 * rows["value"], reach, fmt="none", ecolor="black", elinewidth=1, capsize=3)
-    ax.set_xticks(range(len(models)), models)
-    ax.set(ylabel="refinements that hand back\nthe faulty program (%)", ylim=(0, 100))
-    ax.legend(title="copies", loc="upper left", bbox_to_anchor=(1.01, 1))
+    ax.set_xticks(range(len(groups)), groups)
+    ax.set(ylabel=label, ylim=(0, 100))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     _caption(ax, set(table["n"]) if "n" in table else set(), "bars: 95 % intervals over problems")
     return fig
 
 
-def loss_curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Training loss by step: label -> ``[{"step": ..., "loss": ...}, ...]``; entries without a loss are skipped.
+def loss_curves(
+    logs: Mapping[str, Sequence[Mapping[str, float]]], token: str = "target token", end_to_end: bool = False
+) -> Figure:
+    """Training loss by step, on a logarithmic axis.
+
+    Args:
+        logs: label -> ``[{"step": ..., "loss": ...}, ...]``; entries without a loss are skipped.
+        token: what the loss is a mean over.
+        end_to_end: whether the logs are phases of one training, each of which goes on where the one before ended.
 
     Batches grouped by length make it jump, since long examples are harder than short ones: the line is the running
     mean of :data:`SMOOTHING` entries, the entries themselves stand faintly behind it.
     """
     fig, ax = _axes(WIDTH, 3.2)
+    begin = 0
     for label, (colour, marker, line) in _looks(logs).items():
-        loss = pd.Series({entry["step"]: entry["loss"] for entry in logs[label] if "loss" in entry})
+        loss = pd.Series({begin + entry["step"]: entry["loss"] for entry in logs[label] if "loss" in entry})
+        begin = loss.index[-1] if end_to_end else 0
         ax.plot(loss.index, loss, color=colour, lw=0.8, alpha=0.35)
         smooth = loss.rolling(SMOOTHING, center=True, min_periods=1).mean()
         every = max(1, len(loss) // 8)
         ax.plot(smooth.index, smooth, color=colour, ls=line, marker=marker, markevery=every, label=label)
-    ax.set(xlabel="optimiser step", ylabel="loss on the target's tokens (nats)")
-    _from_zero(ax)
+    ax.set(xlabel="optimiser step", ylabel=f"loss (nats per {token})", yscale="log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     _legend_right(ax)
     return fig
 
@@ -466,6 +507,13 @@ def _pgm_legend(ax: Axes, hidden: int, span: int, target: int) -> None:
         plt.Line2D([], [], color=COLOURS[3], lw=1.2, label=f"target, the only loss ({target})"),
     ]
     ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.4, borderpad=0.2)
+
+
+def titled(fig: Figure, finding: str) -> Figure:
+    """The figure with what it shows in a sentence above it."""
+    above = {"xycoords": "axes fraction", "xytext": (0, 22), "textcoords": "offset points"}
+    fig.axes[0].annotate(finding, (0, 1), fontsize=10.5, fontweight="bold", ha="left", **above)
+    return fig
 
 
 # --- parts -----------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class IsolationReport:
         if any(self.layers.values()) or not all(self.contained.values()):
             return str(self)
         tried = len(self.contained)
-        return f"judge: all {len(self.layers)} layers of isolation hold; of {tried} attempts to get out, 0 did"
+        return f"judge: all {len(self.layers)} layers of isolation hold; all {tried} attempts to escape were stopped"
 
     def __str__(self) -> str:
         lines = ["Layers of isolation on this machine:"]

@@ -36,11 +36,15 @@ def canonical_target(problem: Problem, code: str, target: str, rng: random.Rando
     solutions = list(problem.canonical_solutions)
     if target == "random" or len(solutions) == 1:
         return rng.choice(solutions)
-    from rank_bm25 import BM25Plus  # Okapi's idf is 0 for words in half of two documents
+    if not (words := _words(code)):
+        return solutions[0]
+    import bm25s
 
-    scores = BM25Plus([_words(shown_code(problem, s)) for s in solutions]).get_scores(_words(code))
-    return solutions[int(scores.argmax())]
+    # BM25+: Okapi's idf is 0 for words in half of two documents. In float64, so that equal scores are equal.
+    index = bm25s.BM25(method="bm25+", k1=1.5, b=0.75, delta=1.0, dtype="float64")
+    index.index([_words(shown_code(problem, solution)) for solution in solutions], show_progress=False)
+    return solutions[int(index.get_scores(words).argmax())]
 
 
 def _words(code: str) -> list[str]:
-    return re.findall(r"\w+|[^\w\s]", code) or [""]
+    return re.findall(r"\w+|[^\w\s]", code)

@@ -4,7 +4,7 @@ A run is whole when its ``run.json`` is there, which is written last and lists e
 A run that was cut off has none: it is built again, and a training goes on from its last checkpoint.
 
 Runs behind published results are kept under ``results/runs``, without weights and prompts (:func:`publish`).
-``CYCLE_STORED=only`` has stages take them from there and build nothing, so that tables and figures can be made anew
+``CYCLE_STORED=only`` has stages take them from there and build nothing, so that tables and figures can be rebuilt
 without any training. ``CYCLE_STORED=first`` has them take what is there and build the rest, so that a study of many
 hours goes on from what others have published; by default they are left alone, and everything is built here.
 """
@@ -12,6 +12,7 @@ hours goes on from what others have published; by default they are left alone, a
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
@@ -21,7 +22,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -146,8 +147,7 @@ def build(
         return _stored(key, title)
     if not processes.is_main():
         return _followed(folder, make if together else None)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):  # two notebooks may want the same earlier stage at once
+    with _to_itself(folder):
         finished = processes.told((folder / RECORD).is_file())
         verb = "reusing" if finished else "building"
         left = " (going on with what a cut-off run left)" if not finished and folder.is_dir() else ""
@@ -157,6 +157,18 @@ def build(
         record = _checked(folder) if finished else _made(config, key, folder, make)
     processes.told("the record is there")
     return Run(folder, key, record, finished)
+
+
+@contextlib.contextmanager
+def _to_itself(folder: Path) -> Iterator[None]:
+    """While a run is made: two notebooks may want the same earlier stage at once. A finished one is only read."""
+    if (folder / RECORD).is_file():
+        yield
+        return
+    with paths.writing(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            yield
 
 
 def _made(config: Any, key: str, folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
@@ -313,9 +325,15 @@ def _code(path: Path, changed: int) -> str:
 
 
 def commit() -> str:
-    """The repository's commit, with ``+`` when tracked files differ from it; ``unknown`` outside of one."""
+    """The repository's commit, with ``+`` when tracked files differ from it.
+
+    ``unknown`` outside of one, or where this folder merely lies within another repository.
+    """
     try:
         git = ["git", "-C", str(ROOT)]
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()).resolve() != ROOT:
+            return "unknown"
         head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
         status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -247,13 +247,13 @@ def findings(table: pd.DataFrame, base: str = BASE) -> list[str]:
                 for r in rows[rows["verdict"] == verdict].itertuples()
             ]
             if names:
-                said.append(f"**{verdict}** than {base} with " + ", ".join(names))
+                said.append(f"**{verdict}**: " + ", ".join(names))
         rest = list(rows.loc[rows["verdict"] == "no difference seen", "setting"])
         if rest:
-            said.append("no difference seen with " + ", ".join(rest))
+            said.append("no difference seen: " + ", ".join(rest))
         if undefined := list(rows.loc[rows["verdict"] == "undefined", "setting"]):
-            said.append("undefined with " + ", ".join(undefined))
-        sentences.append(f"*{MEASURES[measure]}*: " + "; ".join(said) + ".")
+            said.append("undefined: " + ", ".join(undefined))
+        sentences.append(f"*{MEASURES[measure]}*, compared with {base}: " + "; ".join(said) + ".")
     return sentences
 
 

@@ -34,6 +34,7 @@ from cycle_utils.study.reproduction import REPORT, write_report
 from cycle_utils.study.run_index import run_index
 from cycle_utils.study.sentinel import check_method, variables
 from cycle_utils.study.stamps import BY_HAND, KEPT, kept_runs, made_by, read_stamps, stamp, stamped_runs, wanted_runs
+from cycle_utils.study.summary import claim_summary, findings
 
 CORE = ("00_overview", "01_copy_rate", "02_finetune_distill", "03_refine_train", "04_self_refine", "07_benchmarks")
 ABLATIONS = ("05_pgm_ablation", "06_mixing_ablation", "07_benchmarks", "08_inputs_ablation")  # over several seeds
@@ -272,6 +273,8 @@ def _study(options: argparse.Namespace) -> None:
         machine = runs.environment()["machine"]
         save_table(pd.DataFrame([{**found, "largest process, MB": peak, "machine": machine}]), "study_total")
     if os.environ.get(PUBLISH):
+        save_table(claim_summary(claims()), "claims_in_short")
+        (results_dir() / "tables" / "findings.md").write_text(findings(results_dir() / "tables"), encoding="utf-8")
         sweep()
     else:
         reduced = any(one["scale"] == "reduced" for one in read_stamps().values())

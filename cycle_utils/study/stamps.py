@@ -28,6 +28,7 @@ WIDENING = {"seeds", "ladder", "interactive"}  # parameters that make no result 
 LEAST_SEEDS = 3
 # Tables that carry what they rest on: timings their machine, programs from elsewhere the file that they came in.
 _MEASURED = ("study_", "judge_", "training_", "programs_")
+_ABOUT_ALL = ("claims", "findings")  # made of the tables of several notebooks
 _stamping = Lock()  # several notebooks may be published at once
 
 
@@ -99,7 +100,7 @@ def stale() -> Iterator[str]:
     stamped = {file for one in stamps.values() for file in one["files"]}
     for kind in ("tables", "figures", "notebooks"):
         for path in sorted((published_dir() / kind).iterdir()):
-            if f"{kind}/{path.name}" not in stamped and not path.name.startswith((*_MEASURED, "claims.")):
+            if f"{kind}/{path.name}" not in stamped and not path.name.startswith((*_MEASURED, *_ABOUT_ALL)):
                 yield f"{kind}/{path.name} has no stamp: no notebook of this tree made it"
     wanted = wanted_runs()
     for path in sorted(runs.published_dir().iterdir() if runs.published_dir().is_dir() else []):

@@ -269,7 +269,7 @@ def present(view: View, interactive: bool = True) -> None:
 
 
 class View(widgets.VBox):
-    """Controls above a page of HTML; the page is drawn anew whenever a control changes."""
+    """Controls above a page of HTML; the page is redrawn whenever a control changes."""
 
     def __init__(self, controls: Sequence[widgets.Widget]):
         self.page = widgets.HTML()

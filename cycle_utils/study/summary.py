@@ -1,0 +1,138 @@
+"""The study in a few lines: four findings in words, and one row for each claim of the paper.
+
+Every figure is read from the published tables, and every sentence is chosen by what they say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from cycle_utils.study.contenders import CYCLE, PRETRAINED, TUNED
+
+# What each claim says, and the beginning of the row in the table of claims that speaks for it.
+CLAIMS = {
+    "C1": ("Shown its faulty program, a pre-trained LM copies it; CYCLE less", "C1: the pre-trained LM copies exactly"),
+    "C2": ("Learning to refine raises the pass rate of the loop", "C2: CYCLE beats the fine-tuned LM in the loop"),
+    "C3": ("One-time generation keeps its quality", "C3: one-time generation"),
+    "C4": ("It matches or beats LMs of three times its size", "C4: CYCLE of tiny-0.5M"),
+    "C5": ("Hiding parts of the faulty program (PGM) discourages copying", "C5: without PGM the model copies more"),
+    "C6": ("Mixing in plain generation balances both abilities", "C6: without refinement data the loop"),
+    "C7": ("Feedback, faulty code and description are all needed", "C7: the loop solves less when shown no feedback"),
+}  # fmt: skip
+
+TABLES = (
+    "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "05_pgm_differences", "08_inputs_differences",
+)  # fmt: skip
+
+
+def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
+    """One row for each of :data:`CLAIMS` that was tested.
+
+    Args:
+        claims: the table of all claims, with columns ``claim``, ``ours``, ``verdict`` and ``notebook``.
+
+    Returns:
+        columns ``claim``, ``verdict`` with the number of comparisons in which it holds, ``for example``, ``figure``
+        and ``notebooks``.
+    """
+    rows = []
+    for name, (words, example) in CLAIMS.items():
+        all_of_it = claims[claims["claim"].str.startswith(name)]
+        shown = all_of_it[all_of_it["claim"].str.startswith(example)]
+        if shown.empty:
+            continue
+        holds = all_of_it["verdict"].str.startswith("holds").sum()
+        verdict = "holds" if holds == len(all_of_it) else "holds in part" if holds else "not shown"
+        notebooks = sorted({one for cell in all_of_it["notebook"] for one in cell.split(", ")})
+        rows.append({
+            "claim": f"{name}: {words}",
+            "verdict": f"**{verdict}** ({holds} of {len(all_of_it)})",
+            "for example": shown["claim"].iloc[0].split(": ", 1)[1],
+            "figure": shown["ours"].iloc[0].split(", p ")[0].split(";")[0],
+            "notebooks": ", ".join(notebooks),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def findings(tables: Path) -> str:
+    """Four findings as a Markdown list, and what they rest on, from the tables of notebooks 05, 07 and 08."""
+    read = {name: pd.read_csv(tables / f"{name}.csv") for name in TABLES}
+    listed = "\n".join(f"- {text}" for text in (_helps(read), _reads(read), _no_effect(read), _copies(read)))
+    basis = _row(read["07_benchmarks"], model=CYCLE, protocol="loop: after round 4")
+    return (
+        f"{listed}\n\nMeans over {basis['seeds']} trainings (seeds) and {basis['n']} problems; in brackets, 95 % "
+        "intervals.\n"
+    )
+
+
+def _helps(tables: dict[str, pd.DataFrame]) -> str:
+    end = {name: _row(tables["07_benchmarks"], model=name, protocol="loop: after round 4") for name in (TUNED, CYCLE)}
+    samples = _row(tables["07_benchmarks"], model=CYCLE, protocol="5 independent samples")
+    over = ("loop: CYCLE over fine-tuned", "CYCLE: loop over equal budget")
+    helps = all(_row(tables["07_gains"], comparison=one)["verdict"] == "higher" for one in over)
+    return (
+        f"**Learning to refine {'helps' if helps else 'was not shown to help'}.** After four rounds CYCLE has solved "
+        f"{_rate(end[CYCLE])} of the held-out problems, the fine-tuned LM from which it was trained "
+        f"{_rate(end[TUNED])} in the same loop. As many independent tries of CYCLE solve {_rate(samples)}."
+    )
+
+
+def _reads(tables: dict[str, pd.DataFrame]) -> str:
+    none, other = (
+        _row(tables["08_inputs_differences"], setting=setting, measure="loop")
+        for setting in ("shown no feedback", "shown another's feedback")
+    )
+    reads = none["verdict"] == other["verdict"] == "lower"
+    return (
+        f"**What it learned {'is' if reads else 'may not be'} to read the feedback.** Without it the same model solves "
+        f"{_points(none)} in the loop, with another problem's feedback {_points(other)}."
+    )
+
+
+def _no_effect(tables: dict[str, pd.DataFrame]) -> str:
+    mask = {m: _row(tables["05_pgm_differences"], setting="ratio 0", measure=m) for m in ("exact", "loop")}
+    code = _row(tables["08_inputs_differences"], setting="trained with no faulty code", measure="loop")
+    seen = any(row["verdict"] != "no difference seen" for row in (*mask.values(), code))
+    points_against = mask["exact"]["value"] < 0 < mask["loop"]["value"] and code["value"] > 0
+    return (
+        f"**Masking and the faulty program {'show an' if seen else 'show no'} effect here"
+        f"{', and what little is seen contradicts the claims' if points_against else ''}.** Trained without Past "
+        f"Generation Masking, the model copies {_points(mask['exact'])} and solves {_points(mask['loop'])}; trained "
+        f"without the faulty program in its prompts, it solves {_points(code)}. "
+        + ("" if seen else "None of these is beyond chance once corrected for the number of comparisons.")
+    ).strip()
+
+
+def _copies(tables: dict[str, pd.DataFrame]) -> str:
+    def copied(name: str) -> str:
+        return _rate(_row(tables["07_copies"], model=name, protocol="loop", refinements="round 1", kind="exact"))
+
+    gap = _row(tables["07_copy_gaps"], than=TUNED, protocol="loop", refinements="round 1")
+    fewer = gap["verdict"] == "lower"
+    return (
+        f"**Copying is real; that learning to refine lowers it is shown{'' if fewer else ' only in part'}.** Exact "
+        f"copies are {copied(PRETRAINED)} of the pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned "
+        f"one's and {copied(CYCLE)} of CYCLE's. Between the last two the difference is "
+        f"{'shown' if fewer else 'not shown'}: CYCLE copies {_points(gap)}."
+    )
+
+
+def _row(table: pd.DataFrame, **columns: str) -> pd.Series:
+    """The row of a table that has these values."""
+    for name, value in columns.items():
+        table = table[table[name] == value]
+    return table.iloc[0]
+
+
+def _rate(row: pd.Series) -> str:
+    return f"{100 * row['value']:.1f} %"
+
+
+def _points(row: pd.Series) -> str:
+    """A difference in words, with its interval in the same direction."""
+    less = row["value"] < 0
+    ends = sorted((-100 if less else 100) * row[end] for end in ("low", "high"))
+    size = f"{abs(100 * row['value']):.1f} points {'less' if less else 'more'}"
+    return f"{size} [{ends[0]:.1f}, {ends[1]:.1f}]"
