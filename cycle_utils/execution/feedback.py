@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cycle_utils.execution.inside import plain
+
 if TYPE_CHECKING:
     from cycle_utils.execution.verdict import TestResult, Verdict
 
@@ -52,8 +54,8 @@ _BRACKETS = {list: "[]", tuple: "()", set: "{}", dict: "{}"}
 
 
 def _pieces(value: object) -> Iterator[str]:
-    """``repr(value)`` piece by piece."""
-    kind = type(value)
+    """``repr(value)`` piece by piece; a named tuple as the tuple that it is."""
+    kind = tuple if plain.is_namedtuple(type(value)) else type(value)
     if kind not in _BRACKETS or (kind is set and not value):
         yield _leaf(value)
         return
@@ -77,7 +79,18 @@ def _leaf(value: object) -> str:
         return repr(value[:FIELD_LIMIT])
     if _is_long(value):
         return f"<integer of {value.bit_length()} bits>"
-    return repr(value)
+    if type(value) in (int, bool, float, type(None)):
+        return repr(value)
+    return _shown_plain(value)
+
+
+def _shown_plain(value: object) -> str:
+    """The plain data in a value, as ``repr`` shows them: no object of a program is asked how it looks."""
+    try:
+        found = plain.loads(plain.dumps(value))
+        return repr(found.item() if type(found).__module__ == "numpy" and not hasattr(found, "__len__") else found)
+    except Exception:
+        return f"<{type(value).__name__} object>"
 
 
 def of_test(test: TestResult) -> str:

@@ -247,7 +247,9 @@ def _why_no_program(completion: object) -> str | None:
 def _content(problem: Problem) -> bytes:
     """What of a problem decides its verdicts, as bytes that are equal when it is equal."""
     tests = [test if isinstance(test, str) else dict(test) for test in problem.tests]
-    content = (problem.task_id, problem.prompt, problem.entry_point, problem.setup, tests)
+    content = [problem.task_id, problem.prompt, problem.entry_point, problem.setup, tests]
+    content += [] if problem.time_limit is None else [problem.time_limit]
+    content = tuple(content)
     try:
         return marshal.dumps(content, 2)  # version 2: by value, without references to objects
     except ValueError:

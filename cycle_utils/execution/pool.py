@@ -134,7 +134,8 @@ class Worker:
 
     def _extend_deadline(self, job: Job) -> None:
         """The next job has begun: reckon when even the slowest judgement of it must have ended."""
-        each = WALL_FACTOR * self._settings.time_limit + WALL_EXTRA
+        limit = max(self._settings.time_limit, job.problem.time_limit or 0.0)
+        each = WALL_FACTOR * limit + WALL_EXTRA
         self._deadline = monotonic() + GRACE + each * (2 + len(job.problem.tests))
 
     @property
@@ -222,7 +223,7 @@ class Pool:
         """Verdicts on the jobs that have taken down too many referees."""
         for chunk in [chunk for chunk in todo if self._losses.get(chunk[0].number, 0) >= LOSSES]:
             todo.remove(chunk)
-            reason = f"crashed (the judge's own process was lost {LOSSES} times)"
+            reason = "crashed (its answers could not be handled)"
             yield chunk[0], Verdict(chunk[0].problem.task_id, CRASHED, error=reason), False
 
 

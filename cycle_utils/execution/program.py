@@ -33,7 +33,15 @@ from typing import *
 
 
 def readings(problem: Problem, completion: str) -> list[str]:
-    """The programs that ``completion`` may stand for, likeliest first."""
+    """The programs that ``completion`` may stand for, likeliest first.
+
+    A byte order mark and other line ends are read as Python reads them in a file.
+    """
+    completion = completion.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return [_future_first(source) for source in _readings(problem, completion)]
+
+
+def _readings(problem: Problem, completion: str) -> list[str]:
     prompt = problem.prompt
     if completion.startswith(prompt) and prompt.strip():
         return [completion]
@@ -43,6 +51,27 @@ def readings(problem: Problem, completion: str) -> list[str]:
     if is_whole(completion, problem.entry_point):
         return [before + completion]
     return _continued(prompt, completion) if defined else [*_continued(prompt, completion), before + completion]
+
+
+_FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n#;]*)", re.MULTILINE)
+
+
+def _future_first(source: str) -> str:
+    """``from __future__ import ...`` before all else, where Python wants it: a prompt's code may have come first."""
+    found = _FUTURE.search(source)
+    if found is None or _compiles(source):
+        return source
+    moved = _FUTURE.findall(source)
+    return "; ".join(" ".join(line.split()) for line in moved) + "\n" + _FUTURE.sub("pass", source)
+
+
+def _compiles(source: str) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, FILENAME, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return False
+    return True
 
 
 FILENAME = "<candidate>"  # by which the candidate's own lines are known in a traceback

@@ -6,8 +6,9 @@ candidate runs in another:
 - each ``assert`` becomes a call of ``__test__(k, actual, expected)`` that records both sides as values and
   lets the tests after it run;
 - each call of the candidate becomes a question. Where its arguments stand in the test itself, the call is
-  compiled and sent as code (so lambdas and the candidate's own classes work as arguments) and its value is
-  ``__answer__(j)``; where they depend on the test's variables they are sent as plain data, at the time.
+  compiled and sent as code and its value is ``__answer__(j)``; where they depend on the test's variables, the call is
+  made at the time;
+- other names of the program that a test uses become ``__name_of_program__("Node")``.
 
 When all questions are of the first kind and asked exactly once, they are sent together: one round trip.
 """
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
 import marshal
 import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import CodeType
 
 from cycle_utils.execution import program
@@ -55,6 +58,7 @@ class FunctionSuite:
         code: the judging code; ``None`` for call-based tests, where ``expected`` is compared directly.
         expected: call-based tests: the value to return.
         setup: marshalled code that runs before the program, in its process.
+        prelude: the same for names that hide none of Python's own and are none of the program's; empty: none.
         own_setup: the same for the judge's side, with the prompt's own helper functions.
     """
 
@@ -67,6 +71,7 @@ class FunctionSuite:
     expected: list[object]
     setup: bytes
     own_setup: CodeType | None
+    prelude: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class StdinSuite:
     outputs: list[str]
     setup: bytes
     entry_point: None = None
+    prelude: bytes = b""
 
 
 NOTHING = marshal.dumps(compile("[]", "<test>", "eval"))
@@ -100,8 +106,13 @@ def read(problem: Problem) -> FunctionSuite | StdinSuite:
 
 
 def _compiled(problem: Problem, source: str, what: str) -> CodeType:
+    return compile(_parsed(problem, source, what), f"<{what}>", "exec", dont_inherit=True)
+
+
+def _parsed(problem: Problem, source: str, what: str) -> ast.Module:
     try:
-        return compile(source, f"<{what}>", "exec", dont_inherit=True)
+        with warnings.catch_warnings(action="ignore"):
+            return ast.parse(source)
     except (SyntaxError, ValueError) as error:
         raise BadProblem(f"{problem.task_id}: its {what} is no Python ({error}): mend the problem.") from error
 
@@ -130,9 +141,16 @@ def _read_calls(problem: Problem) -> FunctionSuite:
             )
         questions.append(plain.dumps((list(test["input"]), {})))
         specs.append(TestSpec(call_text(problem.entry_point, test["input"])))
-    setup = marshal.dumps(_compiled(problem, program.CALL_BASED_PRELUDE + problem.setup, "setup"))
+    setup = marshal.dumps(_compiled(problem, problem.setup, "setup"))
     expected = [test["output"] for test in problem.tests]
-    return FunctionSuite(problem.entry_point, specs, questions, NOTHING, True, None, expected, setup, None)
+    return FunctionSuite(
+        problem.entry_point, specs, questions, NOTHING, True, None, expected, setup, None, _call_based_prelude()
+    )
+
+
+@lru_cache(maxsize=1)
+def _call_based_prelude() -> bytes:
+    return marshal.dumps(compile(program.CALL_BASED_PRELUDE, "<prelude>", "exec", dont_inherit=True))
 
 
 def call_text(name: str, args: list, kwargs: Mapping | None = None) -> str:
@@ -156,19 +174,44 @@ def _read_assertions(problem: Problem) -> FunctionSuite:
             raise BadProblem(
                 f"{problem.task_id}: test {index} asserts nothing of {problem.entry_point}: {clip(test, 80)!r}."
             )
-    tree = ast.fix_missing_locations(ast.Module(body, []))
+    tree = ast.fix_missing_locations(ast.Module(_future_first(body), []))
     before, _ = program.preamble(problem.prompt, problem.entry_point)
+    imports = _library_imports(tree)
+    own_setup = _parsed(problem, "\n".join([*imports, problem.setup, before]), "setup and prompt")
+    foreign = _Foreign({problem.entry_point, *_bound_names(tree), *_bound_names(own_setup), *_GIVEN})
+    tree = ast.fix_missing_locations(foreign.visit(tree))
     return FunctionSuite(
         problem.entry_point,
         reader.specs,
         list(range(len(reader.questions))),
         reader.compiled_questions(),
-        reader.together,
+        reader.together and not foreign.met,
         compile(tree, "<tests>", "exec", dont_inherit=True),
         [],
         marshal.dumps(_compiled(problem, problem.setup, "setup")),
-        _compiled(problem, "\n".join([*_library_imports(tree), problem.setup, before]), "setup and prompt"),
+        compile(own_setup, "<setup and prompt>", "exec", dont_inherit=True),
     )
+
+
+def _future_first(body: list[ast.stmt]) -> list[ast.stmt]:
+    """``from __future__ import ...`` of any test before all else, where Python wants it."""
+    return sorted(body, key=lambda node: not (isinstance(node, ast.ImportFrom) and node.module == "__future__"))
+
+
+class _Foreign(ast.NodeTransformer):
+    """Names that neither the tests nor Python define are the program's: they are looked up there, at the time."""
+
+    def __init__(self, known: set[str]):
+        self._known, self.met = known, False
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self._known or not isinstance(node.ctx, ast.Load):
+            return node
+        self.met = True
+        return ast.Call(ast.Name("__name_of_program__", ast.Load()), [ast.Constant(node.id)], [])
+
+
+_GIVEN = {*dir(builtins), "candidate", "__test__", "__answer__", "__call__", "__name__", "__name_of_program__"}
 
 
 def _library_imports(tree: ast.AST) -> list[str]:
@@ -261,17 +304,26 @@ class _Reader(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """A call of the candidate becomes ``__answer__(j)`` or ``__call__(...)``."""
-        if not self._is_question(node):
+        if not self._is_question(node) and not self._wraps_question(node):
             return self.generic_visit(node)
         if self._is_closed(node):
             self.together = self.together and self._straight
             self.questions.append(node)
             return ast.Call(ast.Name("__answer__", ast.Load()), [ast.Constant(len(self.questions) - 1)], [])
+        if not self._is_question(node):
+            return self.generic_visit(node)
         self.together = False
         node.args = [self.visit(arg) for arg in node.args]
         node.keywords = [self.visit(keyword) for keyword in node.keywords]
         node.func = ast.Name("__call__", ast.Load())
         return node
+
+    def _wraps_question(self, node: ast.Call) -> bool:
+        """Whether it is ``list(f(x))`` or ``f(x)(y)``: what comes between need not cross, and may be endless."""
+        inner = node.func
+        if isinstance(node.func, ast.Name) and node.func.id in _WRAPPERS and len(node.args) == 1 and not node.keywords:
+            inner = node.args[0] if node.func.id not in self._bound else None
+        return isinstance(inner, ast.Call) and (self._is_question(inner) or self._wraps_question(inner))
 
     def _is_closed(self, node: ast.Call) -> bool:
         """Whether a call uses no variable of the test, so that it means the same in the candidate's process."""
@@ -289,6 +341,8 @@ class _Reader(ast.NodeTransformer):
         return marshal.dumps(compile(ast.fix_missing_locations(asked), "<test>", "eval", dont_inherit=True))
 
 
+_WRAPPERS = ("list", "tuple", "set", "frozenset", "dict", "sorted", "len", "sum")
+
 _STRAIGHT = (ast.Module, ast.Assert, ast.Expr, ast.Compare, ast.Call, ast.UnaryOp, ast.BinOp, ast.Attribute)
 _STRAIGHT += (ast.Subscript, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.keyword, ast.Assign)
 
@@ -305,8 +359,25 @@ def _bound_names(tree: ast.AST) -> set[str]:
             names.add(node.id)
         elif isinstance(node, ast.arg):
             names.add(node.arg)
+        elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            names.update(_starred(node.module))
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).split(".")[0])
+            names |= _imported(node)
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            names.add(node.name)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            names.add(node.rest)
     return names
+
+
+def _imported(node: ast.alias) -> set[str]:
+    return {(node.asname or node.name).split(".")[0]}
+
+
+def _starred(module: str | None) -> list[str]:
+    """What ``from module import *`` binds, of a standard module."""
+    if module is None or module.split(".")[0] not in sys.stdlib_module_names:
+        return []
+    return dir(importlib.import_module(module))
