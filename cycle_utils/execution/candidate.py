@@ -93,8 +93,8 @@ class Candidate:
                 found[-1] = self._lose(found[-1])
             elif was_late:
                 self._end()
-            if was_late:
-                self._left -= child.spent
+            if was_late:  # what the wait for a CPU took is no other test's loss
+                self._left -= min(child.spent, limit)
             answers += found
         self._end()
         return answers
@@ -158,7 +158,7 @@ class Candidate:
         if self._child is not child:  # lost meanwhile, over what an object of the tests asked of it
             return replace(self.lost, index=index)
         if self._late:
-            self._left -= child.spent - before
+            self._left -= min(child.spent, limit) - before
         return self._lose(answer) if answer.kind in ("timeout", "crashed") else answer
 
     def _served(self, asked: list) -> list:

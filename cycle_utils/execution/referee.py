@@ -114,10 +114,10 @@ class Examination:
         random.seed(0)
         try:
             exec(self.suite.own_setup, self._space)
+            self._space["candidate"] = Entry(self._call, self._entry)
             if self._early is None:
                 self.candidate.talk(self._border)
-                self._space[self.suite.entry_point] = Entry(self._call, self._entry)
-                self._space["candidate"] = self._space[self.suite.entry_point]
+                self._space[self.suite.entry_point] = self._space["candidate"]
             exec(self.suite.code, self._space)
         except LoadFailed:
             raise
