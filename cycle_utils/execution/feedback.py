@@ -87,7 +87,7 @@ def _leaf(value: object) -> str:
 def _shown_plain(value: object) -> str:
     """The plain data in a value, as ``repr`` shows them: no object of a program is asked how it looks."""
     try:
-        found = plain.loads(plain.dumps(value))
+        found = plain.decode(plain.encode(value, plain.Flat(empties=False)), plain.Flat())
         return repr(found.item() if type(found).__module__ == "numpy" and not hasattr(found, "__len__") else found)
     except Exception:
         return f"<{type(value).__name__} object>"

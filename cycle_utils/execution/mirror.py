@@ -45,7 +45,7 @@ class Mirror(type):
     """The class of mirrored classes: calling one makes an object in the program's process."""
 
     def __call__(cls, *args, **kwargs):
-        return _ask(cls, "call", cls, args, kwargs)
+        return _ask(cls, "call", cls, args, tuple(kwargs.items()))
 
     def __getattr__(cls, name):
         if name.startswith("__") and name.endswith("__") and name not in _CLASS_ATTRIBUTES:
@@ -169,7 +169,7 @@ def _no_membership(self, item):
 _OPERATORS = ("add sub mul truediv floordiv mod pow matmul and or xor lshift rshift divmod").split()
 # How the special methods that a class of the program defines are answered here.
 _SPECIALS: dict[str, Callable] = {
-    "__call__": lambda self, *args, **kwargs: _ask(type(self), "call", self, args, kwargs),
+    "__call__": lambda self, *args, **kwargs: _ask(type(self), "call", self, args, tuple(kwargs.items())),
     "__eq__": _same,
     **{f"__{name}__": _ordered(name) for name in ("lt", "le", "gt", "ge")},
     **{f"__{name}__": _unary(name) for name in (
@@ -289,7 +289,7 @@ class Outside(Border):
         else:
             value = self._filled(kind, number, data)
         self.keep(value, number)
-        if data is not None and plain.base_of(kind) in plain.MUTABLE:
+        if data is not None and isinstance(kind, Mirror) and plain.is_mutable(kind):
             fill(value, plain.decode(data, self))
             self.watch(number, value, data)
         return value
@@ -328,6 +328,7 @@ class Outside(Border):
             concrete = [Kept, *concrete]
         holds_data = any(plain.base_of(base) or issubclass(base, BaseException) for base in concrete)
         space = {_BORDER: self, "__slots__": (), "__module__": "__main__", **_attributes(own, holds_data)}
+        space["__doc__"] = _Forward("__doc__")
         if any(issubclass(base, BaseException) for base in concrete):
             del space["__slots__"]
             space |= {"__setattr__": BaseException.__setattr__, "__str__": _message}
@@ -354,7 +355,7 @@ class Outside(Border):
         """A mirrored class for objects of a library type, which pass for that type."""
         if real not in self._stand_ins:
             space = {_BORDER: self, "__slots__": (), **_attributes(dir(real), False)}
-            space["__class__"] = property(lambda self: real)
+            space |= {"__class__": property(lambda self: real), "__doc__": _Forward("__doc__")}
             self._stand_ins[real] = type.__new__(Mirror, real.__name__, (Kept,), space)
         return self._stand_ins[real]
 
@@ -433,7 +434,7 @@ def _is_public(name: object) -> bool:
 
 
 _SERVICES: dict[str, Callable] = {
-    "call": lambda value, args, kwargs=None: value(*args, **(kwargs or {})),
+    "call": lambda value, args, pairs: value(*args, **dict(pairs)),
     "next": next, "getattr": getattr, "setattr": setattr, "len": len, "iter": iter, "str": str, "repr": repr,
     "bool": bool, "getitem": lambda value, key: value[key], "setitem": lambda value, key, item: value.__setitem__(key, item),
     "contains": lambda value, item: item in value, "eq": lambda value, other: value == other,
@@ -454,7 +455,7 @@ def _attributes(own: list[str], holds_data: bool) -> dict:
     specials = {name: _SPECIALS[name] for name in names & _ASKED_OF_DATA}
     if "__missing__" in names:
         specials["__getitem__"] = _SPECIALS["__getitem__"]
-    return specials | {name: _Forward(name) for name in names if not name.startswith("__")}
+    return specials | {name: _Forward(name) for name in names - _COMPARING if not name.startswith("__")}
 
 
 def _library_type(module: str, name: str) -> type:

@@ -12,6 +12,7 @@ import random
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -109,8 +110,8 @@ class Examination:
         self._space["__name_of_program__"] = self._name
 
     def run(self) -> list[TestResult]:
-        """Evaluate all tests; those that the code never reached share the reason that stopped it."""
-        reason = {"status": FAILED, "exception": "the test was not reached"}
+        """Evaluate all tests; those that the code never reached share the reason that stopped it, if any did."""
+        reason = {"status": PASSED}
         random.seed(0)
         try:
             exec(self.suite.own_setup, self._space)
@@ -123,6 +124,9 @@ class Examination:
             raise
         except BaseException as error:
             reason = self._reason(error)
+            if _RESULT in error.__dict__:
+                number, result = error.__dict__[_RESULT]
+                self.results[number] = result
         finally:
             sys.stdout = self._stdout
         specs = self.suite.specs
@@ -137,6 +141,7 @@ class Examination:
             return self._value(self.candidate.do(what, list(arguments)))
 
         border = Outside(ask, self._space)
+        border.keep(self._space["candidate"], ENTRY)
         return border
 
     def _ready(self) -> Outside:
@@ -172,7 +177,7 @@ class Examination:
     def _call(self, *args: object, **kwargs: object) -> object:
         """Stands for the candidate in the tests' code. Arguments that it changes in place change here, too."""
         self._called_with = suites.call_text(self.suite.entry_point, list(args), kwargs)
-        return self._ready().ask("call", FUNCTION, args, kwargs)
+        return self._ready().ask("call", FUNCTION, args, tuple(kwargs.items()))
 
     def _value(self, answer: Answer) -> object:
         self._answers.append(answer)
@@ -192,8 +197,12 @@ class Examination:
         gone.__dict__[_ANSWER] = answer
         return gone
 
-    def _test(self, number: int, actual, expected, how: str) -> None:
-        """Evaluate one assertion, and record it. In a loop, the first that fails stays."""
+    def _test(self, number: int, actual, expected, how: str, is_guarded: bool = False) -> None:
+        """Evaluate one assertion, and record it. In a loop, the first that fails stays.
+
+        Where the test's own ``try`` or ``with`` stands around it (``is_guarded``), it raises as an assertion does, and
+        what becomes of that is the test's affair.
+        """
         known = self.results[number]
         if known is not None and not known.passed:
             return
@@ -205,9 +214,14 @@ class Examination:
             right = self._holds(sides[actual], sides[expected], how)
             fields = {"status": PASSED if right else FAILED, "actual": show(sides[actual])}
             fields["expected"] = show(sides[expected])
+            raised = None if right else AssertionError()
         except BaseException as error:
-            fields = {**self._reason(error), "expected": _shown(expected)}
-        self.results[number] = TestResult(input=self._input(number), **self._observed(), **fields)
+            raised, fields = error, {**self._reason(error), "expected": _shown(expected)}
+        result = TestResult(input=self._input(number), **self._observed(), **fields)
+        if raised is not None and is_guarded:
+            raised.__dict__.setdefault(_RESULT, (number, result))
+            raise raised
+        self.results[number] = result
 
     @staticmethod
     def _holds(actual: object, expected: object, how: str) -> bool:
@@ -251,12 +265,13 @@ def _shown(expected) -> str:
         return ""
 
 
-_ANSWER = "__answer_of_the_program__"
+# Where an exception carries the answer that it came with, and the result of the assertion that it stopped.
+_ANSWER, _RESULT = "__answer_of_the_program__", "__result_of_the_assertion__"
 FUNCTION = Reference(ENTRY)  # under test, in the program's process
 
 
 class Entry:
-    """The function under test, in the tests' code."""
+    # The function under test, in the tests' code. Without a docstring: it has the function's.
 
     def __init__(self, call: Callable, attribute: Callable):
         self.__dict__["__call"], self.__dict__["__attribute"] = call, attribute
@@ -264,6 +279,10 @@ class Entry:
     @property
     def __class__(self) -> type:
         return FunctionType
+
+    @property
+    def __doc__(self) -> str | None:
+        return self.__dict__["__attribute"]("__doc__")
 
     def __call__(self, *args, **kwargs):
         return self.__dict__["__call"](*args, **kwargs)
@@ -520,6 +539,7 @@ class Desk:
 def serve(connection: Connection, settings: Settings) -> None:
     """A referee's process, until the judge closes the connection."""
     signal.signal(signal.SIGPROF, _out_of_time)
+    warnings.simplefilter("ignore")
     sys.unraisablehook = lambda _: None  # generators of programs that are gone end as they may
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (OWN_MEMORY if hard == resource.RLIM_INFINITY else min(OWN_MEMORY, hard), hard))

@@ -214,13 +214,13 @@ class Child:
         self._poll.register(self._output_fd, select.POLLIN)
         return [stdin, stdout]
 
-    def ask(self, index: int, what: str, arguments: object, limit: float) -> Answer:
+    def ask(self, index: int, what: str, arguments: list, limit: float) -> Answer:
         """The answer to one more request over the socket; see :meth:`hear`.
 
         Raises:
             TypeError: an argument cannot be carried to the program.
         """
-        data = plain.encode(arguments, self._border)
+        data = [plain.encode(argument, self._border) for argument in arguments]
         request = json.dumps([index, what, data, self._border.changes()])
         self._sock.settimeout(self._time_limit)
         with contextlib.suppress(OSError):  # it is gone or does not listen: that will be its answer

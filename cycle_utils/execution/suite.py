@@ -245,6 +245,7 @@ class _Reader(ast.NodeTransformer):
         self._bound: set[str] = set()
         self._check: ast.FunctionDef | None = None
         self._straight = True
+        self._is_guarded = False  # by a ``try`` or ``with`` of the test's own
 
     def read(self, tree: ast.Module, check: ast.FunctionDef | None) -> list[ast.stmt]:
         """The judging code of one test; from here on, the candidate goes by its real name everywhere."""
@@ -262,11 +263,13 @@ class _Reader(ast.NodeTransformer):
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         """Inside anything that may run its parts never or twice, questions are asked at their time."""
-        straight = self._straight
+        straight, guarded = self._straight, self._is_guarded
         if not isinstance(node, _STRAIGHT) and node is not self._check:
             self._straight = False
+        if isinstance(node, ast.Try | ast.TryStar | ast.With | ast.AsyncWith):
+            self._is_guarded = True
         node = super().generic_visit(node)
-        self._straight = straight
+        self._straight, self._is_guarded = straight, guarded
         return node
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
@@ -281,7 +284,7 @@ class _Reader(ast.NodeTransformer):
         asserted, wanted, how = self._sides(node.test)
         self.specs.append(TestSpec(clip(ast.unparse(asserted), FIELD_LIMIT), self._is_question(asserted)))
         sides = [_lambda(self.visit(asserted)), _lambda(self.visit(wanted))]
-        arguments = [ast.Constant(len(self.specs) - 1), *sides, ast.Constant(how)]
+        arguments = [ast.Constant(len(self.specs) - 1), *sides, ast.Constant(how), ast.Constant(self._is_guarded)]
         return ast.Expr(ast.Call(ast.Name("__test__", ast.Load()), arguments, []))
 
     def _sides(self, test: ast.expr) -> tuple[ast.expr, ast.expr, str]:

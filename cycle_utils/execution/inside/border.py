@@ -25,7 +25,7 @@ class Border(plain.Flat):
     """
 
     def __init__(self, first: int):
-        super().__init__()
+        super().__init__(empties=False)
         self._next, self._turn, self._items = first, 0, 0
         self._numbers: dict[int, int] = {}  # by id; what has a number is kept, so that no other gets its id
         self._kept: dict[int, object] = {}
@@ -63,17 +63,19 @@ class Border(plain.Flat):
         if number in self._kept:
             return self._kept[number]
         kind = "list" if type(data) is list else next(iter(data))
-        value = _EMPTY[kind](data)
+        value = _EMPTY[kind](data) if kind in _EMPTY else plain.decode(data, self)
         self.keep(value, number)
-        fill(value, plain.decode(data, self))
+        if kind in _EMPTY:
+            fill(value, plain.decode(data, self))
         self.watch(number, value, data)
         return value
 
     def watch(self, number: int, value: object, data: object) -> object:
         """From now on, tell the other end of changes; ``data``, which it knows. Lets go of what has long been quiet."""
         self._forget(number)
-        self._told[number] = (json.dumps(data), len(value) + 1, self._turn)
-        self._items += len(value) + 1
+        size = 1 + (value.size if hasattr(value, "shape") else len(value))
+        self._told[number] = (json.dumps(data), size, self._turn)
+        self._items += size
         for oldest in list(self._told) if self._items > SHARED_ITEMS else ():
             if self._items <= SHARED_ITEMS or self._told[oldest][2] >= self._turn - 1:
                 break
@@ -102,7 +104,7 @@ class Border(plain.Flat):
         """
         for number, data in changes:
             value = self._kept[number]
-            if plain.base_of(type(value)) not in plain.MUTABLE:
+            if not plain.is_mutable(type(value)):
                 raise ValueError("not a shared container")
             fill(value, plain.decode(data, self))
             self.watch(number, value, data)
@@ -117,6 +119,9 @@ _EMPTY = {
 def fill(value: object, content: object) -> None:
     """Replace what is in a container, without calling anything that a subclass defines."""
     kind = plain.base_of(type(value))
+    if plain.is_array(kind):
+        kind.__setitem__(value, ... if kind.__name__ == "ndarray" else slice(None), content)
+        return
     if kind in (list, bytearray):
         kind.__setitem__(value, slice(None), content)
         return

@@ -249,10 +249,10 @@ class Talk:
         printed, seconds = self.task.printed.take(), perf_counter() - began
         self.channel.write(index, kind, payload, printed, seconds, self.border.changes())
 
-    def _read(self, data: object, changes: list) -> object:
-        value = plain.decode(data, self.border)
+    def _read(self, data: list, changes: list) -> list:
+        values = plain.decode(data, self.border)
         self.border.apply(changes)
-        return value
+        return values
 
     def _described(self, error: BaseException) -> list:
         try:
@@ -263,7 +263,7 @@ class Talk:
 
     def _ask_back(self, number: int, what: str, *arguments) -> object:
         """Have the judge do something with an object of the tests, and serve what it asks meanwhile."""
-        payload = [number, what, plain.encode(list(arguments), self.border)]
+        payload = [number, what, [plain.encode(argument, self.border) for argument in arguments]]
         self.channel.write(self._index, "ask", payload, self.task.printed.take(), 0.0, self.border.changes())
         while request := self.channel.read():
             index, what, arguments, changes = json.loads(request)

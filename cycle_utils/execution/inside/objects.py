@@ -37,7 +37,7 @@ class Inside(border.Border):
             return self._class(value)
         if issubclass(kind, BaseException):
             return self.exception(value)
-        number = self.keep(value)
+        number, described = self.keep(value), self._class(kind)  # in the order in which the judge reads them
         base = plain.base_of(kind)
         data = None
         enum = sys.modules.get("enum")
@@ -45,9 +45,9 @@ class Inside(border.Border):
             data = plain.encode(value._value_, self)
         elif base is not None and depth <= plain.MAX_DEPTH:
             data = plain.content(value, self, depth, base)
-            if base in plain.MUTABLE:
+            if plain.is_mutable(kind):
                 self.watch(number, value, data)
-        return {"kept": [number, self._class(kind), data]}
+        return {"kept": [number, described, data]}
 
     def _class(self, kind: type) -> object:
         """A class: by name where both sides know it, else by its bases and the names that it defines."""
@@ -73,10 +73,12 @@ class Inside(border.Border):
         number = self.keep(error)
         if known:
             return {"exception": [number]}
-        cause = None if error.__cause__ is None else self.exception(error.__cause__)
+        described = self._class(type(error))
         attributes = {name: value for name, value in vars(error).items() if type(name) is str}
-        parts = [plain.encode(list(error.args), self), message_of(error), plain.encode(attributes, self), cause]
-        return {"exception": [number, self._class(type(error)), *parts]}
+        args = OSError.__reduce__(error)[1] if isinstance(error, OSError) else error.args  # with the file's name
+        parts = [plain.encode(list(args), self), message_of(error), plain.encode(attributes, self)]
+        cause = None if error.__cause__ is None else self.exception(error.__cause__)
+        return {"exception": [number, described, *parts, cause]}
 
     # -- in ------------------------------------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ def _finish_next(iterator: object) -> object:
 
 
 OPERATIONS = {
-    "call": lambda function, args, kwargs: function(*args, **kwargs),
+    "call": lambda function, args, pairs: function(*args, **dict(pairs)),
     "getattr": getattr,
     "setattr": setattr,
     "delattr": delattr,
@@ -207,7 +209,7 @@ def _guest_function(ask_back, number: int, name: str):
     """Stands for a function of the tests."""
 
     def guest(*args, **kwargs):
-        return ask_back(number, "call", list(args), kwargs)
+        return ask_back(number, "call", args, tuple(kwargs.items()))
 
     guest.__name__ = guest.__qualname__ = name
     return guest
@@ -244,7 +246,7 @@ def _guest_object(ask_back, number: int, name: str):
 
 def _special(ask_back, number: int, special: str):
     if special == "call":
-        return lambda self, *args, **kwargs: ask_back(number, "call", list(args), kwargs)
+        return lambda self, *args, **kwargs: ask_back(number, "call", args, tuple(kwargs.items()))
     return lambda self, *args: ask_back(number, special, *args)
 
 

@@ -67,10 +67,12 @@ class Flat:
 
     Attributes:
         met: the type name of an object that could not cross; ``None`` when there was none.
+        empties: whether iterators over containers are used up, and cross by their items.
     """
 
-    def __init__(self):
+    def __init__(self, empties: bool = True):
         self.met: str | None = None
+        self.empties = empties
 
     def share(self, value: object, depth: int) -> object:
         return content(value, self, depth)
@@ -96,7 +98,7 @@ def encode(value: object, border: Flat, depth: int = 0) -> object:
         return value
     if depth > MAX_DEPTH:
         return border.depart(value, depth)
-    if kind in MUTABLE:
+    if kind in MUTABLE or is_array(kind):
         return border.share(value, depth)
     return content(value, border, depth)
 
@@ -140,7 +142,7 @@ def _rare(value: object, kind: type, border: Flat, depth: int) -> object:
         return {_VIEWS[kind]: _all(value, border, depth)}
     if kind is type({}.items()):
         return {"items": _pairs_of(value, border, depth)}
-    if kind in _ITERATORS and kind.__length_hint__(value) <= MAX_ITEMS:
+    if border.empties and kind in _ITERATORS and kind.__length_hint__(value) <= MAX_ITEMS:
         return {"iterator": [kind.__name__, _all(value, border, depth)]}
     if value is Ellipsis or value is NotImplemented:
         return {"constant": str(value)}
@@ -180,6 +182,7 @@ _LIBRARY = {
     ("datetime", "timezone"): lambda value: value.__getinitargs__(),
     ("array", "array"): lambda value: (value.typecode, value.tobytes()),
     ("uuid", "UUID"): _moment_parts("int"),
+    ("re", "Pattern"): _moment_parts("pattern", "flags"),
 }
 def parts(kind: type, value: object) -> tuple:
     """The arguments from which ``kind`` makes its value anew."""
@@ -193,10 +196,21 @@ def parts(kind: type, value: object) -> tuple:
 _LIBRARY_MODULES = frozenset(module for module, _ in _LIBRARY)
 
 
+def is_array(kind: type) -> bool:
+    """Whether a type is an array of the library or of numpy: these change in place, too."""
+    return kind.__name__ in ("array", "ndarray") and kind in (_loaded("array", "array"), _loaded("numpy", "ndarray"))
+
+
+def is_mutable(kind: type) -> bool:
+    """Whether objects of a type hold plain data that may change."""
+    base = base_of(kind)
+    return base is not None and (base in MUTABLE or is_array(base))
+
+
 def base_of(kind: type) -> type | None:
-    """The type of plain data that a program's class derives from, if it does."""
+    """The type of plain data that a type is, or that a program's class derives from."""
     for base in type.__dict__["__mro__"].__get__(kind):
-        if base in _BASES or (base.__module__, base.__name__) in _LIBRARY and base is _loaded(
+        if base in _BASES or is_array(base) or (base.__module__, base.__name__) in _LIBRARY and base is _loaded(
             base.__module__, base.__name__
         ):
             return base
@@ -385,6 +399,7 @@ _DECODERS = {
     "timezone": _moment("timezone"),
     "array": _typed_array,
     "UUID": lambda payload, border: importlib.import_module("uuid").UUID(int=_exact_ints(payload)[0]),
+    "Pattern": lambda payload, border: importlib.import_module("re").compile(*decode(payload, border)),
     "ndarray": _array,
     "scalar": _scalar,
 }
