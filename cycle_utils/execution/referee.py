@@ -21,7 +21,7 @@ from types import FunctionType
 from cycle_utils.execution import suite as suites
 from cycle_utils.execution.candidate import RESERVE, Candidate, LoadFailed
 from cycle_utils.execution.compare import same_output, same_value
-from cycle_utils.execution.feedback import FIELD_LIMIT, TIME_OUT, clip, show
+from cycle_utils.execution.feedback import FIELD_LIMIT, TESTS, TIME_OUT, clip, show
 from cycle_utils.execution.mirror import Outside, Reference
 from cycle_utils.execution.program import NoProgram, Program, compiled
 from cycle_utils.execution.runner import EXITED, LOADING, Answer, Child, Runner, SandboxDied, Settings
@@ -29,7 +29,6 @@ from cycle_utils.execution.suite import FunctionSuite, StdinSuite
 from cycle_utils.execution.verdict import CRASHED, ERROR, FAILED, PASSED, TIMEOUT, TestResult, Verdict, verdict_of
 from cycle_utils.problems import Problem
 
-TESTS = "tests"  # the name of the module that the tests' code is in
 ENTRY = 0  # the number of the function under test, known to both sides of the border
 OWN_SECONDS, OWN_FACTOR = 10.0, 3.0  # CPU time of this process over one program: the larger of these, the one of the limit
 OWN_MEMORY = 4 << 30  # bytes of address space of this process
