@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from cycle_utils.answers import answered
 from cycle_utils.problems import Problem
 
 STYLES = ("cycle", "plain", "chat")
@@ -240,22 +241,3 @@ def trim(completion: str, entry_point: str | None) -> str:
                 break
         kept.append(line)
     return "\n".join(kept).rstrip()
-
-
-# A fenced block, or the rest of an answer that was cut off within one.
-_BLOCK = re.compile(r"^[ \t]*```[^`\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
-
-
-def answered(answer: str, entry_point: str | None) -> str:
-    """The program in a chat model's answer, as a completion.
-
-    It is the first fenced block that defines the entry point, else the first block, else the whole answer. What such a
-    model thinks aloud, up to ``</think>``, is no part of its answer. Other than in a continued prompt, a block that
-    begins at the left margin is kept whole even if it does not define the entry point: it may hold ``class Solution``.
-    """
-    answer = answer.rsplit("</think>", 1)[-1]
-    blocks = _BLOCK.findall(answer)
-    if not blocks:
-        return trim(answer, entry_point)
-    program = "\n" + next((block for block in blocks if defines(block, entry_point)), blocks[0]).rstrip()
-    return trim(program, entry_point) if defines(program, entry_point) or program[1:2].isspace() else program
