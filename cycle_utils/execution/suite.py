@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, MappingProxyType
 
 from cycle_utils.execution import program
 from cycle_utils.execution.feedback import FIELD_LIMIT, clip, show
@@ -174,12 +174,15 @@ def _read_assertions(problem: Problem) -> FunctionSuite:
             raise BadProblem(
                 f"{problem.task_id}: test {index} asserts nothing of {problem.entry_point}: {clip(test, 80)!r}."
             )
-    tree = ast.fix_missing_locations(ast.Module(_future_first(body), []))
+    tree = ast.Module(_future_first(body), [])
     before, _ = program.preamble(problem.prompt, problem.entry_point)
-    imports = _library_imports(tree)
+    names = reader.names
+    imports = [f"import {name}" for name in sorted((names.used - names.bound) & _MODULES)]
     own_setup = _parsed(problem, "\n".join([*imports, problem.setup, before]), "setup and prompt")
-    foreign = _Foreign({problem.entry_point, *_bound_names(tree), *_bound_names(own_setup), *_GIVEN})
-    tree = ast.fix_missing_locations(foreign.visit(tree))
+    known = {problem.entry_point, *names.bound, *_Names(own_setup).bound, *_GIVEN}
+    foreign = _Foreign(known)
+    if names.used - known:
+        tree = foreign.visit(tree)
     return FunctionSuite(
         problem.entry_point,
         reader.specs,
@@ -208,16 +211,14 @@ class _Foreign(ast.NodeTransformer):
         if node.id in self._known or not isinstance(node.ctx, ast.Load):
             return node
         self.met = True
-        return ast.Call(ast.Name("__name_of_program__", ast.Load()), [ast.Constant(node.id)], [])
+        return _call("__name_of_program__", _new(ast.Constant, node.id))
 
 
 _GIVEN = {*dir(builtins), "candidate", "__test__", "__answer__", "__call__", "__name__", "__name_of_program__"}
 
 
-def _library_imports(tree: ast.AST) -> list[str]:
-    """Imports of the standard modules that tests use by name and count on the program to have imported."""
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - _bound_names(tree)
-    return [f"import {name}" for name in sorted(used & sys.stdlib_module_names) if name not in dir(builtins)]
+# Standard modules that tests use by name and count on the program to have imported.
+_MODULES = sys.stdlib_module_names - set(dir(builtins))
 
 
 def _rewritten(problem: Problem, index: int, test: str, reader: _Reader) -> list[ast.stmt]:
@@ -242,6 +243,7 @@ class _Reader(ast.NodeTransformer):
         self.specs: list[TestSpec] = []
         self.questions: list[ast.expr] = []
         self.together = True
+        self.names = _Names()  # of all tests that were read
         self._bound: set[str] = set()
         self._check: ast.FunctionDef | None = None
         self._straight = True
@@ -252,12 +254,10 @@ class _Reader(ast.NodeTransformer):
         names = {"candidate"}
         if check is not None and check.args.args:
             names.add(check.args.args[0].arg)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id in names:
-                node.id = self.entry_point
-            elif isinstance(node, ast.arg) and node.arg in names:
-                node.arg = self.entry_point
-        self._bound = _bound_names(tree) - {self.entry_point}
+        found = _Names(tree, dict.fromkeys(names, self.entry_point))
+        self._bound = found.bound - {self.entry_point}
+        self.names.bound |= self._bound
+        self.names.used |= found.used
         self._check = check
         return self.visit(tree).body
 
@@ -280,12 +280,12 @@ class _Reader(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """``assert a == b`` becomes ``__test__(k, lambda: a, lambda: b, "==")``."""
         if isinstance(node.test, ast.Constant):
-            return ast.Pass()
+            return _new(ast.Pass)
         asserted, wanted, how = self._sides(node.test)
         self.specs.append(TestSpec(clip(ast.unparse(asserted), FIELD_LIMIT), self._is_question(asserted)))
         sides = [_lambda(self.visit(asserted)), _lambda(self.visit(wanted))]
-        arguments = [ast.Constant(len(self.specs) - 1), *sides, ast.Constant(how), ast.Constant(self._is_guarded)]
-        return ast.Expr(ast.Call(ast.Name("__test__", ast.Load()), arguments, []))
+        number, *rest = (_new(ast.Constant, value) for value in (len(self.specs) - 1, how, self._is_guarded))
+        return _new(ast.Expr, _call("__test__", number, *sides, *rest))
 
     def _sides(self, test: ast.expr) -> tuple[ast.expr, ast.expr, str]:
         """The side with the candidate, the value it should have, and how the two are compared."""
@@ -296,8 +296,8 @@ class _Reader(ast.NodeTransformer):
             if isinstance(test.ops[0], ast.Is) and isinstance(right, ast.Constant):
                 return left, right, "is"
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) and self._is_question(test.operand):
-            return test.operand, ast.Constant(False), "truth"
-        return test, ast.Constant(True), "truth"
+            return test.operand, _new(ast.Constant, False), "truth"
+        return test, _new(ast.Constant, True), "truth"
 
     def _asks(self, node: ast.AST) -> bool:
         return any(isinstance(part, ast.Name) and part.id == self.entry_point for part in ast.walk(node))
@@ -312,13 +312,13 @@ class _Reader(ast.NodeTransformer):
         if self._is_closed(node):
             self.together = self.together and self._straight
             self.questions.append(node)
-            return ast.Call(ast.Name("__answer__", ast.Load()), [ast.Constant(len(self.questions) - 1)], [])
+            return _call("__answer__", _new(ast.Constant, len(self.questions) - 1))
         if not self._is_question(node):
             return self.generic_visit(node)
         self.together = False
         node.args = [self.visit(arg) for arg in node.args]
         node.keywords = [self.visit(keyword) for keyword in node.keywords]
-        node.func = ast.Name("__call__", ast.Load())
+        node.func = _new(ast.Name, "__call__", ast.Load())
         return node
 
     def _wraps_question(self, node: ast.Call) -> bool:
@@ -340,8 +340,8 @@ class _Reader(ast.NodeTransformer):
 
     def compiled_questions(self) -> bytes:
         """All questions as one piece of marshalled code, whose value is a list of functions."""
-        asked = ast.Expression(ast.List([_lambda(question) for question in self.questions], ast.Load()))
-        return marshal.dumps(compile(ast.fix_missing_locations(asked), "<test>", "eval", dont_inherit=True))
+        asked = ast.Expression(_new(ast.List, [_lambda(question) for question in self.questions], ast.Load()))
+        return marshal.dumps(compile(asked, "<test>", "eval", dont_inherit=True))
 
 
 _WRAPPERS = ("list", "tuple", "set", "frozenset", "dict", "sorted", "len", "sum")
@@ -350,33 +350,51 @@ _STRAIGHT = (ast.Module, ast.Assert, ast.Expr, ast.Compare, ast.Call, ast.UnaryO
 _STRAIGHT += (ast.Subscript, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.keyword, ast.Assign)
 
 
+def _new(kind: type, *fields) -> ast.AST:
+    """A node of a place that nobody will ask for."""
+    return kind(*fields, lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
+
+
+def _call(name: str, *arguments: ast.expr) -> ast.Call:
+    return _new(ast.Call, _new(ast.Name, name, ast.Load()), list(arguments), [])
+
+
 def _lambda(body: ast.expr) -> ast.Lambda:
-    return ast.Lambda(ast.arguments([], [], None, [], [], None, []), body)
+    return _new(ast.Lambda, ast.arguments([], [], None, [], [], None, []), body)
 
 
-def _bound_names(tree: ast.AST) -> set[str]:
-    """Every name that the test's code binds: variables, arguments, functions, imports."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
+class _Names:
+    """Every name that a piece of code binds (variables, arguments, functions, imports), and every one that it uses.
+
+    Args:
+        tree: the code; ``None``: none yet.
+        renamed: names to change into others on the way.
+    """
+
+    def __init__(self, tree: ast.AST | None = None, renamed: Mapping[str, str] = MappingProxyType({})):
+        self.bound: set[str] = set()
+        self.used: set[str] = set()
+        for node in () if tree is None else ast.walk(tree):
+            if isinstance(node, ast.Name):
+                node.id = renamed.get(node.id, node.id)
+                (self.used if isinstance(node.ctx, ast.Load) else self.bound).add(node.id)
+            elif not isinstance(node, ast.expr | ast.expr_context):
+                self._bind(node, renamed)
+
+    def _bind(self, node: ast.AST, renamed: Mapping[str, str]) -> None:
+        if isinstance(node, ast.arg):
+            node.arg = renamed.get(node.arg, node.arg)
+            self.bound.add(node.arg)
         elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-            names.update(_starred(node.module))
+            self.bound.update(_starred(node.module))
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
+            self.bound.add(node.name)
         elif isinstance(node, ast.alias):
-            names |= _imported(node)
+            self.bound.add((node.asname or node.name).split(".")[0])
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            names.add(node.name)
+            self.bound.add(node.name)
         elif isinstance(node, ast.MatchMapping) and node.rest:
-            names.add(node.rest)
-    return names
-
-
-def _imported(node: ast.alias) -> set[str]:
-    return {(node.asname or node.name).split(".")[0]}
+            self.bound.add(node.rest)
 
 
 def _starred(module: str | None) -> list[str]:
