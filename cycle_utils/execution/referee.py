@@ -433,8 +433,9 @@ class _Refused:
 class Desk:
     """A referee's work: messages in, verdicts out, one program in the sandbox while the last one is evaluated.
 
-    In: ``("problem", key, problem)``, ``("job", number, key, sources, alone)``, ``("forget",)``. Out: which layers
-    of isolation hold; then ``(number, verdict, busy)`` for each job, in order.
+    In: ``("problem", key, problem, suite)`` (the suite as it was read before, or ``None``), ``("job", number, key, sources,
+    alone)``, ``("forget",)``. Out: which layers of isolation hold; then ``(number, verdict, busy)`` for each job, in order,
+    and ``("read", key, suite)`` when a suite was read that may be kept for others.
     """
 
     def __init__(self, connection: Connection, settings: Settings):
@@ -467,10 +468,12 @@ class Desk:
                 self._known.clear()
         return None
 
-    def _read(self, key: bytes, problem: Problem) -> None:
+    def _read(self, key: bytes, problem: Problem, known: bytes | None) -> None:
         """Read a problem's tests; what is wrong with them will be the verdict on its programs."""
         try:
-            suite = suites.read(problem)
+            suite = suites.read(problem) if known is None else suites.unpacked(known)
+            if known is None and (data := suites.packed(suite)) is not None:
+                self._connection.send(("read", key, data))
         except suites.BadProblem as error:
             suite = error
         except Exception as error:  # a problem is data, too: no form of it may end this process

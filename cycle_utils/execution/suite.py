@@ -22,7 +22,7 @@ import marshal
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from types import CodeType, MappingProxyType
 
@@ -72,6 +72,23 @@ class FunctionSuite:
     setup: bytes
     own_setup: CodeType | None
     prelude: bytes = b""
+
+
+def packed(suite: FunctionSuite | StdinSuite) -> bytes | None:
+    """A suite of assertions as bytes, from which :func:`unpacked` makes it in a twentieth of the time of reading it.
+
+    ``None`` for other suites: reading those costs nothing.
+    """
+    if not isinstance(suite, FunctionSuite) or suite.code is None:
+        return None
+    values = [getattr(suite, each.name) for each in fields(suite)]
+    return marshal.dumps([[[spec.input, spec.is_call] for spec in suite.specs], *values[:1], *values[2:]])
+
+
+def unpacked(data: bytes) -> FunctionSuite:
+    """The suite behind :func:`packed`."""
+    specs, entry_point, *values = marshal.loads(data)
+    return FunctionSuite(entry_point, [TestSpec(*spec) for spec in specs], *values)
 
 
 @dataclass(frozen=True)
