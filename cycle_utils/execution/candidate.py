@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 
 from cycle_utils.execution.mirror import Outside
-from cycle_utils.execution.program import Program
+from cycle_utils.execution.program import Program, prelude
 from cycle_utils.execution.runner import EXITED, LOADING, Answer, Child, Ending, Runner
 from cycle_utils.execution.suite import FunctionSuite
 
@@ -46,7 +46,8 @@ class Candidate:
         self.busy, self.seconds = False, 0.0
         self.lost = Answer(LOADING, "crashed", EXITED)
         self._job = {"source": program.source, "code": program.code, "setup": suite.setup, "asked": suite.asked}
-        self._job |= {"entry": suite.entry_point, "prelude": suite.prelude, "objects": suite.code is None}
+        calls = suite.code is None  # call-based tests: programs count on what their site imports
+        self._job |= {"entry": suite.entry_point, "prelude": prelude(program.code) if calls else b"", "objects": calls}
         self._left = limit
         self._late = False  # a test has hit the limit
         self._child: Child | None = None

@@ -16,6 +16,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from types import CodeType
 
 from cycle_utils.problems import Problem
 
@@ -30,6 +31,36 @@ from itertools import *
 from math import *
 from typing import *
 """
+
+
+@lru_cache(maxsize=1)
+def _library() -> dict[str, str]:
+    """For each name of the prelude the statement that imports it."""
+    found: dict[str, str] = {}
+    for statement in ast.parse(CALL_BASED_PRELUDE).body:
+        if isinstance(statement, ast.Import):
+            found |= {alias.name: f"import {alias.name}" for alias in statement.names}
+            continue
+        names: dict = {}
+        exec(ast.unparse(statement), names)
+        found |= {name: f"from {statement.module} import {name}" for name in names if not name.startswith("__")}
+    return found
+
+
+def prelude(code: bytes) -> bytes:
+    """As much of the prelude as a program has names for, as marshalled code: all of it would take longer than the program.
+
+    A program that makes its code as it runs gets all.
+    """
+    names = _names(marshal.loads(code))
+    wanted = _library().keys() if names & {"eval", "exec"} else names & _library().keys()
+    lines = sorted({_library()[name] for name in wanted})
+    return marshal.dumps(compile("\n".join(lines), "<prelude>", "exec", dont_inherit=True)) if lines else b""
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return {*code.co_names, *(name for names in inner for name in names)}
 
 
 def readings(problem: Problem, completion: str) -> list[str]:

@@ -23,7 +23,6 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from types import CodeType, MappingProxyType
 
 from cycle_utils.execution import program
@@ -58,7 +57,6 @@ class FunctionSuite:
         code: the judging code; ``None`` for call-based tests, where ``expected`` is compared directly.
         expected: call-based tests: the value to return.
         setup: marshalled code that runs before the program, in its process.
-        prelude: the same for names that hide none of Python's own and are none of the program's; empty: none.
         own_setup: the same for the judge's side, with the prompt's own helper functions.
     """
 
@@ -71,7 +69,6 @@ class FunctionSuite:
     expected: list[object]
     setup: bytes
     own_setup: CodeType | None
-    prelude: bytes = b""
 
 
 def packed(suite: FunctionSuite | StdinSuite) -> bytes | None:
@@ -99,7 +96,6 @@ class StdinSuite:
     outputs: list[str]
     setup: bytes
     entry_point: None = None
-    prelude: bytes = b""
 
 
 NOTHING = marshal.dumps(compile("[]", "<test>", "eval"))
@@ -160,14 +156,7 @@ def _read_calls(problem: Problem) -> FunctionSuite:
         specs.append(TestSpec(call_text(problem.entry_point, test["input"])))
     setup = marshal.dumps(_compiled(problem, problem.setup, "setup"))
     expected = [test["output"] for test in problem.tests]
-    return FunctionSuite(
-        problem.entry_point, specs, questions, NOTHING, True, None, expected, setup, None, _call_based_prelude()
-    )
-
-
-@lru_cache(maxsize=1)
-def _call_based_prelude() -> bytes:
-    return marshal.dumps(compile(program.CALL_BASED_PRELUDE, "<prelude>", "exec", dont_inherit=True))
+    return FunctionSuite(problem.entry_point, specs, questions, NOTHING, True, None, expected, setup, None)
 
 
 def call_text(name: str, args: list, kwargs: Mapping | None = None) -> str:
