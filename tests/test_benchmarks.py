@@ -277,6 +277,135 @@ def test_apps_unwraps_values_but_leetcodes(tmp_path):
     assert found[0].prompt.endswith("def f(x):\n    \nUse Call-Based format\nANSWER:")
 
 
+def apps_row(input_output, **fields) -> dict:
+    return {"id": 1, "question": "Add.", "solutions": "", "url": "", "input_output": input_output, **fields}
+
+
+def loaded(tmp_path, name: str, row: dict, **options):
+    return load_problems(name, data=write(tmp_path / "test.jsonl", json.dumps(row) + "\n"), **options)
+
+
+@pytest.mark.parametrize("empty", [None, "null", "", "[]", "{}", {}, '{"inputs": [], "outputs": []}'])
+def test_apps_without_tests_is_left_out_counted_and_said(tmp_path, caplog, empty):
+    with pytest.raises(ValueError, match=r"no problems.*1 left out for want of tests, the first in line 1 of .*test\.jsonl"):
+        loaded(tmp_path, "apps", apps_row(empty))
+    rows = [apps_row(empty), apps_row('{"inputs": ["1"], "outputs": ["1"]}')]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    assert len(load_problems("apps", data=write(tmp_path / "test.jsonl", text))) == 1
+    assert "1 left out for want of tests, the first in line 1 of" in caplog.text
+
+
+def test_apps_tests_as_an_object_as_one_text_and_with_integer_keys(tmp_path):
+    (problem,) = loaded(tmp_path, "apps", apps_row({"inputs": ["1 2\n"], "outputs": ["3\n"]}))
+    assert problem.tests == ({"input": "1 2\n", "output": "3\n"},)
+    (problem,) = loaded(tmp_path, "apps", apps_row('{"inputs": "1 2\\n", "outputs": "3\\n"}'))
+    assert problem.tests == ({"input": "1 2\n", "output": "3\n"},)
+    row = apps_row('{"fn_name": "tally", "inputs": [[[1, 1, 2]]], "outputs": [[{"1": 2, "2": 1}]]}')
+    (problem,) = loaded(tmp_path, "apps", row)
+    assert judged([problem], ["from collections import Counter\ndef tally(xs):\n    return dict(Counter(xs))"])[0].passed
+    (problem,) = loaded(tmp_path, "apps", apps_row({"fn_name": "f", "inputs": [[{"3": 1}]], "outputs": [[{"a": 1}]]}))
+    assert problem.tests == ({"input": [{3: 1}], "output": {"a": 1}},)
+
+
+def test_apps_pairs_tests_of_unequal_numbers_and_says_so(tmp_path, caplog):
+    (problem,) = loaded(tmp_path, "apps", apps_row('{"inputs": ["1", "2", "3"], "outputs": ["1"]}'))
+    assert len(problem.tests) == 1
+    assert "1 with unequal numbers of inputs and outputs" in caplog.text and "(3 and 1)" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["7", '{"inputs": 7, "outputs": []}', "{'inputs': []}"])
+def test_apps_tests_of_another_form_are_named(tmp_path, wrong):
+    with pytest.raises(ValueError, match=r"line 1 of .*test\.jsonl"):
+        loaded(tmp_path, "apps", apps_row(wrong))
+
+
+@pytest.mark.parametrize("layout", ["all/test/0000.parquet", "default/apps-test.parquet", "test-00000-of-00001.parquet"])
+def test_apps_in_folders_of_parquet(tmp_path, layout):
+    (tmp_path / layout).parent.mkdir(parents=True, exist_ok=True)
+    table(tmp_path / layout, [apps_row('{"inputs": ["1"], "outputs": ["1"]}')])
+    assert len(load_problems("apps", data=tmp_path)) == 1
+
+
+def test_a_folder_of_several_configurations_is_read_by_one(tmp_path):
+    for config in ("all", "interview"):
+        (tmp_path / config / "test").mkdir(parents=True)
+        table(tmp_path / config / "test" / "0000.parquet", [apps_row('{"inputs": ["1"], "outputs": ["1"]}')])
+    assert len(load_problems("apps", data=tmp_path)) == 1
+    (tmp_path / "all").rename(tmp_path / "competition")
+    with pytest.raises(ValueError, match="several configurations \\(competition, interview\\)"):
+        load_problems("apps", data=tmp_path)
+
+
+def test_humaneval_in_a_folder_as_on_the_hub(tmp_path):
+    (tmp_path / "openai_humaneval").mkdir()
+    table(tmp_path / "openai_humaneval" / "test-00000-of-00001.parquet", [ROW])
+    assert [problem.task_id for problem in load_problems("humaneval", data=tmp_path)] == ["T/0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bom.jsonl", "\ufeff" + json.dumps(ROW) + "\n"),
+        ("list.jsonl", json.dumps([ROW], indent=1)),
+        ("lines.json", json.dumps(ROW) + "\n\n"),
+        ("list.json", "\n\ufeff".strip("\n") + json.dumps([ROW])),
+    ],
+)
+def test_what_a_json_file_holds_shows_in_its_text(tmp_path, name, text):
+    (problem,) = load_problems("humaneval", data=write(tmp_path / name, text))
+    assert problem.task_id == "T/0"
+
+
+def test_one_object_over_many_lines_is_named(tmp_path):
+    with pytest.raises(ValueError, match="line 1 of .*one problem a line, or a JSON list"):
+        load_problems("humaneval", data=write(tmp_path / "object.json", json.dumps(ROW, indent=1)))
+
+
+@pytest.mark.parametrize(("name", "variant"), [("humanevalplus", "humanevalplus"), ("mbppplus", "mbppplus")])
+def test_evalplus_own_releases_are_told_from_the_hubs(tmp_path, name, variant):
+    row = {"task_id": "Mbpp/2", "prompt": "p", "entry_point": "f", "canonical_solution": "s", "contract": "", "atol": 0}
+    row |= {"base_input": [[1]], "plus_input": []}
+    with pytest.raises(ValueError, match=f"line 1 of .*base_input.*evalplus/{variant}"):
+        loaded(tmp_path, name, row)
+
+
+CONTEST = {"name": "1_A", "description": "Add.", "private_tests": [], "generated_tests": []}
+CONTEST |= {"public_tests": [{"input": "1 2\n", "output": "3\n"}], "time_limit": {"seconds": 10, "nanos": 500_000_000}}
+
+
+@pytest.mark.parametrize("language", [3, "PYTHON3"])
+def test_codecontests_as_lists_of_objects_with_languages_by_name(tmp_path, language):
+    solutions = [{"language": language, "solution": "print(3)"}, {"language": 2, "solution": "int main"}]
+    (problem,) = loaded(tmp_path, "codecontests", CONTEST | {"solutions": solutions})
+    assert problem.tests == ({"input": "1 2\n", "output": "3\n"},) and problem.canonical_solutions == ("\nprint(3)",)
+    assert problem.time_limit == 10.5
+
+
+def test_a_benchmarks_own_time_limit_is_used():
+    problem = Problem("slow", "", None, [{"input": "", "output": "1"}], time_limit=4.0)
+    with Judge(workers=1, time_limit=0.3) as judge:
+        slow = "import time\ntime.sleep(0.8)\nprint(1)"
+        assert judge.run([problem], [slow])[0].passed
+        assert judge.run([Problem("quick", "", None, problem.tests)], [slow])[0].status == "timeout"
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 374), ("validation", 90), ("test", 500), ("prompt", 10)])
+def test_the_full_mbpp(split, count):
+    problems = load_problems("mbpp", data=shared("mbpp.jsonl"), split=split)
+    assert len(problems) == count
+    for problem in problems:
+        assert problem.prompt.startswith('"""\n') and problem.public_tests[0] in problem.tests
+
+
+def test_mbpp_with_setup_and_challenge_tests():
+    data = shared("mbpp.jsonl")
+    by_id = {problem.task_id: problem for problem in load_problems("mbpp", data=data)}
+    assert all(test.startswith("root = Node(1)") for test in by_id["MBPP/367"].tests)
+    more = {problem.task_id: problem for problem in load_problems("mbpp", data=data, challenge=True)}
+    assert more["MBPP/11"].tests == by_id["MBPP/11"].tests + by_id["MBPP/11"].meta["challenge_tests"]
+    assert len(more["MBPP/11"].tests) == 5
+
+
 def test_integers_of_9131_digits(tmp_path):
     digits = "9" * 9131
     tests = json.dumps({"fn_name": "f", "inputs": [["D"]], "outputs": ["D"]}).replace('"D"', digits)
@@ -426,7 +555,8 @@ def test_shards_of_the_hub_are_fetched_one_by_one_at_the_pinned_commit(hub):
 
 def test_each_source_has_a_commit_and_files_for_each_split():
     sources = {name: value for name, value in vars(benchmarks).items() if isinstance(value, datafiles.Source)}
-    assert len(sources) == 5
+    del sources["_HUMANEVAL"]  # only ever a local copy: the package carries it
+    assert len(sources) == 6
     assert all(len(s.revision) == 40 and int(s.revision, 16) and "{split}" in s.files for s in sources.values())
 
 
@@ -528,7 +658,7 @@ GOOD = json.dumps(ROW)
     [
         (f"{GOOD}\n\n{GOOD[:40]}\n", "line 3 of .*H.jsonl is not JSON"),
         (f'{GOOD}\n{{"task_id": 1}}\n', "line 2 of .* lacks prompt, entry_point, canonical_solution, test"),
-        (f"{GOOD}\n[1, 2]\n", "line 2 of .* lacks task_id"),
+        (f"{GOOD}\n[1, 2]\n", "line 2 of .* is a list, not an object with task_id"),
         (f"{GOOD}\n{json.dumps(ROW | {'test': None})}\n", "line 2 of .* lacks test"),
         ("", "humaneval has no problems"),
     ],
@@ -545,9 +675,9 @@ def test_broken_files(tmp_path):
         load_problems("humaneval", data=cut)
     with pytest.raises(ValueError, match="cannot be read after line 0"):
         load_problems("humaneval", data=write(tmp_path / "plain.jsonl.gz", GOOD))
-    with pytest.raises(ValueError, match="not a JSON file"):
+    with pytest.raises(ValueError, match="begins as a JSON list and is none"):
         load_problems("mbpp", data=write(tmp_path / "m.json", "[{"))
-    with pytest.raises(ValueError, match="not a JSON list"):
+    with pytest.raises(ValueError, match="line 1 of .* lacks task_id, prompt"):
         load_problems("mbpp", data=write(tmp_path / "m.json", "{}"))
     with pytest.raises(ValueError, match=r"problem 1 of .* lacks task_id"):
         load_problems("mbpp", data=write(tmp_path / "m.json", "[{}]"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import judge_data
 import pytest
 
+from cycle_utils.problems.benchmarks import MBPP_SPLITS, load_problems
 from cycle_utils.execution import Judge
 
 # Human solutions of APPS that upstream stores mangled: a `return` outside any function, no Python at all.
@@ -16,6 +17,15 @@ pytestmark = pytest.mark.skipif(not judge_data.DATA.is_dir(), reason=f"no shared
 def judged(problems, completions, **options) -> list:
     with Judge(**{"workers": 2, "time_limit": 10.0, **options}) as judge:
         return judge.run(problems, completions)
+
+
+def test_all_canonical_solutions_of_the_full_mbpp_pass_within_the_usual_limit():
+    """One of them (123) needs more than three seconds: its limit is reckoned from its own time on this machine."""
+    data = judge_data.DATA / "mbpp.jsonl"
+    problems = [problem for split in MBPP_SPLITS for problem in load_problems("mbpp", data=data, split=split)]
+    verdicts = judged(problems, [problem.canonical_solutions[0] for problem in problems], time_limit=3.0)
+    assert [(verdict.task_id, verdict.feedback()) for verdict in verdicts if not verdict.passed] == []
+    assert len(verdicts) == 974
 
 
 @pytest.mark.parametrize(("name", "count"), [("humaneval", 164), ("mbpp", 427)])

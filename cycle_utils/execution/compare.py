@@ -41,7 +41,7 @@ def _canonical(integer: str) -> tuple[bool, str]:
 
 def same_value(actual: object, expected: object) -> bool:
     """Equality for call-based tasks, whose tests come from JSON: tuples count as lists."""
-    return _listed(actual) == _listed(expected)
+    return bool(_listed(actual) == _listed(expected))
 
 
 def _listed(value: object) -> object:

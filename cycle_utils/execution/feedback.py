@@ -17,9 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cycle_utils.execution.inside import plain
+
 VALUE_LIMIT = 200  # characters of a value in feedback
 FIELD_LIMIT = 4_000  # characters of a value in a TestResult
 TIME_OUT = "time-out"
+TESTS = "tests"  # the name of the module that the tests' own code is in
 
 
 def clip(text: str, limit: int = VALUE_LIMIT) -> str:
@@ -48,8 +51,8 @@ _BRACKETS = {list: "[]", tuple: "()", set: "{}", dict: "{}"}
 
 
 def _pieces(value: object) -> Iterator[str]:
-    """``repr(value)`` piece by piece."""
-    kind = type(value)
+    """``repr(value)`` piece by piece; a named tuple as the tuple that it is."""
+    kind = tuple if plain.is_namedtuple(type(value)) else type(value)
     if kind not in _BRACKETS or (kind is set and not value):
         yield _leaf(value)
         return
@@ -73,7 +76,20 @@ def _leaf(value: object) -> str:
         return repr(value[:FIELD_LIMIT])
     if _is_long(value):
         return f"<integer of {value.bit_length()} bits>"
-    return repr(value)
+    if type(value) in (int, bool, float, type(None)):
+        return repr(value)
+    return _shown_plain(value)
+
+
+def _shown_plain(value: object) -> str:
+    """The plain data in a value, as ``repr`` shows them: no object of a program is asked how it looks."""
+    if type(value).__module__ == TESTS:
+        return repr(value)
+    try:
+        found = plain.decode(plain.encode(value, plain.Flat(empties=False)), plain.Flat())
+        return repr(found.item() if type(found).__module__ == "numpy" and not hasattr(found, "__len__") else found)
+    except Exception:
+        return f"<{type(value).__name__} object>"
 
 
 def of_test(input: str, expected: str, actual: str | None, exception: str | None, line: str | None) -> str:

@@ -190,7 +190,9 @@ def asked_once(runner: Runner, source: str, entry: str, *arguments: object) -> A
     job = {
         "source": source,
         "code": compiled([source]).code,
+        "prelude": b"",
         "setup": marshal.dumps(compile("", "<setup>", "exec")),
+        "objects": True,
         "entry": entry,
         "asked": suite.NOTHING,
     }

@@ -6,7 +6,7 @@ import hashlib
 import json
 import marshal
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from cycle_utils.execution.runner import Settings
 from cycle_utils.execution.verdict import ERROR, TIMEOUT, Verdict
 from cycle_utils.problems import Problem
 
+# A limit of which a known solution needs more than a quarter is stretched to four times what it needs [EvalPlus].
+REFERENCE_FACTOR, REFERENCE_LIMIT, REFERENCES = 4.0, 20.0, 2  # and the limit of that solution, over the judge's own; tried
 LEAST_MEMORY_MB = 64  # Python itself needs about half of this
 
 
@@ -26,7 +28,8 @@ class Judge:
     Args:
         workers: programs judged at the same time.
         time_limit: seconds of a program's own time (CPU and sleep, not the waiting for a CPU); all tests of a
-            function together, each test of a program that reads standard input.
+            function together, each test of a program that reads standard input. A problem that allows more
+            (``Problem.time_limit``), or whose own solution needs more on this machine, gets more.
         memory_limit_mb: MiB of address space of a program.
         packages: installed packages that programs may import, besides the standard library. Few by default: a
             verdict should not depend on what else is installed.
@@ -54,6 +57,7 @@ class Judge:
         if memory_limit_mb < LEAST_MEMORY_MB:
             raise ValueError(f"memory_limit_mb={memory_limit_mb}: give at least {LEAST_MEMORY_MB}.")
         self._settings = Settings(float(time_limit), int(memory_limit_mb), tuple(packages), tuple(without))
+        self._references: dict[bytes, float] = {}
         self._pool = Pool(workers, self._settings)
         try:
             self._pool.start()
@@ -98,9 +102,13 @@ class Judge:
         batch = _Batch(problems, completions, self._settings, progress, Record(save_to))
         try:
             batch.settle_known()
+            late = []
             for job, verdict, busy in self._pool.judge(batch.jobs()):
-                batch.settle(job, verdict, again=busy and _timed_out(verdict))
-            alone = [replace(job, alone=True) for job in batch.again]
+                if _timed_out(verdict):
+                    late.append((job, verdict, busy))
+                else:
+                    batch.settle(job, verdict)
+            alone = list(self._once_more(batch, late))
             for job, verdict, _ in self._pool.judge(alone, workers=1):  # nothing of ours beside it
                 batch.settle(job, verdict)
         except BaseException:
@@ -109,6 +117,40 @@ class Judge:
         finally:
             batch.close()
         return batch.verdicts
+
+
+    def _once_more(self, batch: _Batch, late: list[tuple[Job, Verdict, bool]]) -> Iterator[Job]:
+        """The jobs that are to be judged again, of those that hit the limit; the others' verdicts are final.
+
+        Again are judged, alone, those that hit it on a busy machine, and those whose problem's own solution needs
+        so much of it on this machine that the limit says nothing.
+        """
+        for job, verdict, busy in late:
+            problem = batch.problem(job)
+            limit = REFERENCE_FACTOR * self._reference_seconds(problem)
+            if limit > max(self._settings.time_limit, problem.time_limit or 0.0):
+                slim = replace(_slim(problem), time_limit=limit)
+                yield replace(job, problem=slim, key=_content(slim), alone=True)
+            elif busy:
+                yield replace(job, alone=True)
+            else:
+                batch.settle(job, verdict)
+
+    def _reference_seconds(self, problem: Problem) -> float:
+        """Seconds that a known solution of a problem takes on this machine, of what the limit counts; 0: none is known."""
+        key = _content(problem)
+        if key not in self._references:
+            slim = replace(_slim(problem), time_limit=REFERENCE_LIMIT * self._settings.time_limit)
+            sources = [program.readings(problem, solution) for solution in problem.canonical_solutions[:REFERENCES]]
+            jobs = [Job(i, _content(slim), slim, source, alone=True) for i, source in enumerate(sources)]
+            found = [verdict for _, verdict, _ in self._pool.judge(jobs, workers=1) if verdict.passed]
+            self._references[key] = min((_slowest(problem, verdict) for verdict in found), default=0.0)
+        return self._references[key]
+
+
+def _slowest(problem: Problem, verdict: Verdict) -> float:
+    """What counts against the limit: all tests of a function together, each run of a program that reads input."""
+    return verdict.seconds if problem.entry_point else max(test.seconds for test in verdict.tests)
 
 
 def _timed_out(verdict: Verdict) -> bool:
@@ -130,7 +172,6 @@ class _Batch:
 
     def __init__(self, problems, completions, settings: Settings, progress: bool, record: Record):
         self.verdicts: list[Verdict | None] = [None] * len(problems)
-        self.again: list[Job] = []
         self._limits = repr(asdict(settings)).encode()
         self._record = record
         self._bar = _progress_bar(len(problems)) if progress else None
@@ -166,11 +207,12 @@ class _Batch:
             if self.verdicts[group.places[0]] is None
         ]
 
-    def settle(self, job: Job, verdict: Verdict, again: bool = False) -> None:
-        """Take a verdict; unless its program is to be judged again."""
-        if again:
-            self.again.append(job)
-            return
+    def problem(self, job: Job) -> Problem:
+        """The whole problem that a job is about."""
+        return self._groups[job.number].problem
+
+    def settle(self, job: Job, verdict: Verdict) -> None:
+        """Take a verdict."""
         self._record.add(self._name(job.number), verdict)
         self._put(self._groups[job.number], verdict)
 
@@ -247,7 +289,9 @@ def _why_no_program(completion: object) -> str | None:
 def _content(problem: Problem) -> bytes:
     """What of a problem decides its verdicts, as bytes that are equal when it is equal."""
     tests = [test if isinstance(test, str) else dict(test) for test in problem.tests]
-    content = (problem.task_id, problem.prompt, problem.entry_point, problem.setup, tests)
+    content = [problem.task_id, problem.prompt, problem.entry_point, problem.setup, tests]
+    content += [] if problem.time_limit is None else [problem.time_limit]
+    content = tuple(content)
     try:
         return marshal.dumps(content, 2)  # version 2: by value, without references to objects
     except ValueError:

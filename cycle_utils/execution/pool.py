@@ -41,6 +41,10 @@ LOSSES = 2  # referees that a program may take down before it is called crashed
 GRACE = 30.0  # seconds beyond all limits before a referee counts as hung
 
 
+# The tests of problems, read, by the problems' keys: what one referee has read no other needs to, nor a later judge's.
+_SUITES: dict[bytes, bytes] = {}
+
+
 class WorkerLost(RuntimeError):
     """A referee's process has ended."""
 
@@ -108,18 +112,26 @@ class Worker:
                 if job.key not in self._known:
                     self._make_room()
                     self._known.add(job.key)
-                    self.connection.send(("problem", job.key, job.problem))
+                    self.connection.send(("problem", job.key, job.problem, _SUITES.get(job.key)))
                 self.connection.send(("job", job.number, job.key, job.sources, job.alone))
         except OSError as error:
             raise WorkerLost from error
 
-    def answer(self) -> tuple[Job, Verdict, bool]:
+    def answer(self) -> tuple[Job, Verdict, bool] | None:
         """The next verdict, with its job, and whether the machine was busy when a limit was hit.
+
+        ``None`` where it was a problem's tests, read, that came instead: they are kept for all referees.
 
         Raises:
             WorkerLost: the referee has ended.
         """
-        number, verdict, busy = self._receive()
+        number, *found = self._receive()
+        if number == "read":
+            _SUITES[found[0]] = found[1]
+            while len(_SUITES) > KNOWN_PROBLEMS:
+                del _SUITES[next(iter(_SUITES))]
+            return None
+        verdict, busy = found
         job = self.jobs.popleft()
         assert job.number == number
         if self.jobs:
@@ -134,7 +146,8 @@ class Worker:
 
     def _extend_deadline(self, job: Job) -> None:
         """The next job has begun: reckon when even the slowest judgement of it must have ended."""
-        each = WALL_FACTOR * self._settings.time_limit + WALL_EXTRA
+        limit = max(self._settings.time_limit, job.problem.time_limit or 0.0)
+        each = WALL_FACTOR * limit + WALL_EXTRA
         self._deadline = monotonic() + GRACE + each * (2 + len(job.problem.tests))
 
     @property
@@ -222,7 +235,7 @@ class Pool:
         """Verdicts on the jobs that have taken down too many referees."""
         for chunk in [chunk for chunk in todo if self._losses.get(chunk[0].number, 0) >= LOSSES]:
             todo.remove(chunk)
-            reason = f"crashed (the judge's own process was lost {LOSSES} times)"
+            reason = "crashed (its answers could not be handled)"
             yield chunk[0], Verdict(chunk[0].problem.task_id, CRASHED, error=reason), False
 
 

@@ -16,6 +16,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from types import CodeType
 
 from cycle_utils.problems import Problem
 
@@ -32,8 +33,46 @@ from typing import *
 """
 
 
+@lru_cache(maxsize=1)
+def _library() -> dict[str, str]:
+    """For each name of the prelude the statement that imports it."""
+    found: dict[str, str] = {}
+    for statement in ast.parse(CALL_BASED_PRELUDE).body:
+        if isinstance(statement, ast.Import):
+            found |= {alias.name: f"import {alias.name}" for alias in statement.names}
+            continue
+        names: dict = {}
+        exec(ast.unparse(statement), names)
+        found |= {name: f"from {statement.module} import {name}" for name in names if not name.startswith("__")}
+    return found
+
+
+def prelude(code: bytes) -> bytes:
+    """As much of the prelude as a program has names for, as marshalled code: all of it would take longer than the program.
+
+    A program that makes its code as it runs gets all.
+    """
+    names = _names(marshal.loads(code))
+    wanted = _library().keys() if names & {"eval", "exec"} else names & _library().keys()
+    lines = sorted({_library()[name] for name in wanted})
+    return marshal.dumps(compile("\n".join(lines), "<prelude>", "exec", dont_inherit=True)) if lines else b""
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return {*code.co_names, *(name for names in inner for name in names)}
+
+
 def readings(problem: Problem, completion: str) -> list[str]:
-    """The programs that ``completion`` may stand for, likeliest first."""
+    """The programs that ``completion`` may stand for, likeliest first.
+
+    A byte order mark and other line ends are read as Python reads them in a file.
+    """
+    completion = completion.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return [_future_first(source) for source in _readings(problem, completion)]
+
+
+def _readings(problem: Problem, completion: str) -> list[str]:
     prompt = problem.prompt
     if completion.startswith(prompt) and prompt.strip():
         return [completion]
@@ -43,6 +82,27 @@ def readings(problem: Problem, completion: str) -> list[str]:
     if is_whole(completion, problem.entry_point):
         return [before + completion]
     return _continued(prompt, completion) if defined else [*_continued(prompt, completion), before + completion]
+
+
+_FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n#;]*)", re.MULTILINE)
+
+
+def _future_first(source: str) -> str:
+    """``from __future__ import ...`` before all else, where Python wants it: a prompt's code may have come first."""
+    found = _FUTURE.search(source)
+    if found is None or _compiles(source):
+        return source
+    moved = _FUTURE.findall(source)
+    return "; ".join(" ".join(line.split()) for line in moved) + "\n" + _FUTURE.sub("pass", source)
+
+
+def _compiles(source: str) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, FILENAME, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return False
+    return True
 
 
 FILENAME = "<candidate>"  # by which the candidate's own lines are known in a traceback

@@ -7,23 +7,31 @@ values; the candidate runs elsewhere.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import random
+import resource
+import signal
 import sys
-from collections import deque
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from types import FunctionType
 
 from cycle_utils.execution import suite as suites
 from cycle_utils.execution.candidate import RESERVE, Candidate, LoadFailed
 from cycle_utils.execution.compare import same_output, same_value
-from cycle_utils.execution.feedback import FIELD_LIMIT, TIME_OUT, clip, show
+from cycle_utils.execution.feedback import FIELD_LIMIT, TESTS, TIME_OUT, clip, show
+from cycle_utils.execution.mirror import Outside, Reference
 from cycle_utils.execution.program import NoProgram, Program, compiled
 from cycle_utils.execution.runner import EXITED, LOADING, Answer, Child, Runner, SandboxDied, Settings
 from cycle_utils.execution.suite import FunctionSuite, StdinSuite
 from cycle_utils.execution.verdict import CRASHED, ERROR, FAILED, PASSED, TIMEOUT, TestResult, Verdict, verdict_of
 from cycle_utils.problems import Problem
 
+ENTRY = 0  # the number of the function under test, known to both sides of the border
+OWN_SECONDS, OWN_FACTOR = 10.0, 3.0  # CPU time of this process over one program: the larger of these, the one of the limit
+OWN_MEMORY = 4 << 30  # bytes of address space of this process
 OUTPUT_ROOM = 1 << 20  # bytes a stdin program may print beyond four times what is expected
 
 
@@ -67,7 +75,7 @@ def _compared(suite: FunctionSuite, answers: list[Answer]) -> list[TestResult]:
     for spec, expected, answer in zip(suite.specs, suite.expected, answers):
         fields = {"input": spec.input, "expected": show(expected), "stdout": answer.printed, "seconds": answer.seconds}
         if answer.kind == "value":
-            right = same_value(answer.payload, expected)
+            right = _is_same(answer.payload, expected)
             fields |= {"status": PASSED if right else FAILED, "actual": show(answer.payload)}
         else:
             fields |= outcome(answer)
@@ -75,59 +83,125 @@ def _compared(suite: FunctionSuite, answers: list[Answer]) -> list[TestResult]:
     return results
 
 
+def _is_same(actual: object, expected: object) -> bool:
+    """Whether a call-based test passed. What cannot be compared (an array, a signalling NaN) is not the same."""
+    try:
+        return same_value(actual, expected)
+    except Exception:
+        return False
+
+
 class Examination:
     """One run of a problem's judging code against one candidate.
 
     Args:
         candidate: whom the code's calls go to.
-        early: the answers that are known already, by their question.
+        early: the answers that are known already, by their question; ``None``: all is to be asked in a talk.
     """
 
-    def __init__(self, candidate: Candidate, early: Sequence[Answer]):
+    def __init__(self, candidate: Candidate, early: Sequence[Answer] | None):
         self.candidate, self.suite, self._early = candidate, candidate.suite, early
         self.results: list[TestResult | None] = [None] * len(self.suite.specs)
         self._answers: list[Answer] = []  # of the test that is being evaluated
         self._called_with = ""
+        self._stdout = sys.stdout
+        self._space = {"__name__": TESTS, "__test__": self._test, "__answer__": self._answer, "__call__": self._call}
+        self._space["__name_of_program__"] = self._name
 
     def run(self) -> list[TestResult]:
-        """Evaluate all tests; those that the code never reached share the reason that stopped it."""
-        reason = {"status": FAILED, "exception": "the test was not reached"}
+        """Evaluate all tests; those that the code never reached share the reason that stopped it, if any did."""
+        reason = {"status": PASSED}
         random.seed(0)
-        space = {"__name__": "tests", "__test__": self._test, "__answer__": self._answer, "__call__": self._call}
         try:
-            exec(self.suite.own_setup, space)
-            if not self.suite.together:
-                space[self.suite.entry_point] = self._call
-            space["candidate"] = self._call
-            exec(self.suite.code, space)
+            exec(self.suite.own_setup, self._space)
+            self._space["candidate"] = Entry(self._call, self._entry)
+            if self._early is None:
+                self.candidate.talk(self._border)
+                self._space[self.suite.entry_point] = self._space["candidate"]
+            exec(self.suite.code, self._space)
+        except LoadFailed:
+            raise
         except BaseException as error:
             reason = self._reason(error)
+            if _RESULT in error.__dict__:
+                number, result = error.__dict__[_RESULT]
+                self.results[number] = result
+        finally:
+            sys.stdout = self._stdout
         specs = self.suite.specs
         return [result or TestResult(input=spec.input, **reason) for result, spec in zip(self.results, specs)]
 
+    def _border(self) -> Outside:
+        """The judge's end of the border to a new process; what is left of an old one has no one to ask."""
+
+        def ask(what: str, *arguments: object) -> object:
+            if self.candidate.border is not border:
+                raise self._gone(self.candidate.lost)
+            return self._value(self.candidate.do(what, list(arguments)))
+
+        border = Outside(ask, self._space)
+        border.keep(self._space["candidate"], ENTRY)
+        return border
+
+    def _ready(self) -> Outside:
+        """The border to a process that can be asked.
+
+        Raises:
+            CandidateGone: there can be none.
+        """
+        reason = self.candidate.ready()
+        if reason is not None:
+            raise self._gone(reason)
+        return self.candidate.border
+
+    def _entry(self, name: str) -> object:
+        """An attribute of the function under test."""
+        return self._ready().ask("getattr", FUNCTION, name)
+
+    def _name(self, name: str) -> object:
+        """What the program's global name stands for.
+
+        Raises:
+            NameError: the program has none.
+        """
+        try:
+            return self._ready().ask("name", name)
+        except KeyError:
+            raise NameError(f"name {name!r} is not defined") from None
+
     def _answer(self, index: int) -> object:
         """The value of a question; raises what the candidate raised, or :class:`CandidateGone`."""
-        return self._value(self._early[index] if self._early else self.candidate.ask(index))
+        return self._value(self.candidate.question(index) if self._early is None else self._early[index])
 
     def _call(self, *args: object, **kwargs: object) -> object:
         """Stands for the candidate in the tests' code. Arguments that it changes in place change here, too."""
         self._called_with = suites.call_text(self.suite.entry_point, list(args), kwargs)
-        answer = self.candidate.call(args, kwargs)
-        if answer.arguments is not None:
-            _overwrite(list(args), list(answer.arguments[0]))
-            _overwrite(kwargs, answer.arguments[1])
-        return self._value(answer)
+        return self._ready().ask("call", FUNCTION, args, tuple(kwargs.items()))
 
     def _value(self, answer: Answer) -> object:
         self._answers.append(answer)
+        if answer.printed and sys.stdout is not self._stdout:  # a test reads what is printed
+            sys.stdout.write(answer.printed)
         if answer.kind == "value":
             return answer.payload
-        error = _exception(answer.payload[0]) if answer.kind == "error" else CandidateGone()
-        error.answer = answer
+        if answer.kind != "error":
+            raise self._gone(answer)
+        error = answer.error or _exception(answer.payload[0])
+        error.__dict__[_ANSWER] = answer
         raise error
 
-    def _test(self, number: int, actual, expected, how: str) -> None:
-        """Evaluate one assertion, and record it. In a loop, the first that fails stays."""
+    @staticmethod
+    def _gone(answer: Answer) -> CandidateGone:
+        gone = CandidateGone()
+        gone.__dict__[_ANSWER] = answer
+        return gone
+
+    def _test(self, number: int, actual, expected, how: str, is_guarded: bool = False) -> None:
+        """Evaluate one assertion, and record it. In a loop, the first that fails stays.
+
+        Where the test's own ``try`` or ``with`` stands around it (``is_guarded``), it raises as an assertion does, and
+        what becomes of that is the test's affair.
+        """
         known = self.results[number]
         if known is not None and not known.passed:
             return
@@ -139,9 +213,14 @@ class Examination:
             right = self._holds(sides[actual], sides[expected], how)
             fields = {"status": PASSED if right else FAILED, "actual": show(sides[actual])}
             fields["expected"] = show(sides[expected])
+            raised = None if right else AssertionError()
         except BaseException as error:
-            fields = {**self._reason(error), "expected": _shown(expected)}
-        self.results[number] = TestResult(input=self._input(number), **self._observed(), **fields)
+            raised, fields = error, {**self._reason(error), "expected": _shown(expected)}
+        result = TestResult(input=self._input(number), **self._observed(), **fields)
+        if raised is not None and is_guarded:
+            raised.__dict__.setdefault(_RESULT, (number, result))
+            raise raised
+        self.results[number] = result
 
     @staticmethod
     def _holds(actual: object, expected: object, how: str) -> bool:
@@ -162,7 +241,7 @@ class Examination:
     @staticmethod
     def _reason(error: BaseException) -> dict:
         """What to record of an exception: the candidate's, where it is one, or that of the test's own code."""
-        answer = getattr(error, "answer", None)
+        answer = error.__dict__.get(_ANSWER)
         if answer is not None:
             return outcome(answer)
         message = " ".join(str(error).split())
@@ -185,25 +264,30 @@ def _shown(expected) -> str:
         return ""
 
 
-_CHANGEABLE = (list, dict, set, deque, bytearray, tuple)
+# Where an exception carries the answer that it came with, and the result of the assertion that it stopped.
+_ANSWER, _RESULT = "__answer_of_the_program__", "__result_of_the_assertion__"
+FUNCTION = Reference(ENTRY)  # under test, in the program's process
 
 
-def _overwrite(target: object, source: object) -> None:
-    """Make a mutable value equal to another of its kind, in place and inwards."""
-    if type(target) is not type(source):
-        return
-    if isinstance(target, list) and len(target) == len(source):
-        for index, (old, new) in enumerate(zip(target, source)):
-            if isinstance(old, _CHANGEABLE) and type(old) is type(new):
-                _overwrite(old, new)
-            else:
-                target[index] = new
-    elif isinstance(target, tuple):
-        for old, new in zip(target, source):
-            _overwrite(old, new)
-    elif isinstance(target, _CHANGEABLE):
-        target.clear()
-        target.update(source) if isinstance(target, dict | set) else target.extend(source)
+class Entry:
+    # The function under test, in the tests' code. Without a docstring: it has the function's.
+
+    def __init__(self, call: Callable, attribute: Callable):
+        self.__dict__["__call"], self.__dict__["__attribute"] = call, attribute
+
+    @property
+    def __class__(self) -> type:
+        return FunctionType
+
+    @property
+    def __doc__(self) -> str | None:
+        return self.__dict__["__attribute"]("__doc__")
+
+    def __call__(self, *args, **kwargs):
+        return self.__dict__["__call"](*args, **kwargs)
+
+    def __getattr__(self, name: str):
+        return self.__dict__["__attribute"](name)
 
 
 class FunctionTrial:
@@ -213,31 +297,37 @@ class FunctionTrial:
     which the sandbox need not wait: the next program's trial may have begun.
     """
 
-    def __init__(self, runner: Runner, task_id: str, suite: FunctionSuite, program: Program, final: bool):
+    def __init__(
+        self, runner: Runner, task_id: str, suite: FunctionSuite, program: Program, final: bool, limit: float
+    ):
         self.task_id, self.suite = task_id, suite
-        self._candidate = Candidate(runner, suite, program, final)
+        self._candidate = Candidate(runner, suite, program, final, limit)
+        self._again = Candidate(runner, suite, program, final, limit)  # for a talk, where plain values do not do
         self._answers: list[Answer] = []
         self._tests: list[TestResult] | None = None
         self._unloaded: Answer | None = None
 
     def begin(self) -> None:
-        self._candidate.begin()
+        if self.suite.together:
+            self._candidate.begin()
 
     def collect(self) -> None:
         try:
             if self.suite.together:
                 self._answers = self._candidate.gather()
-            else:
-                self._candidate.load()
-                self._tests = Examination(self._candidate, []).run()
+            if not self.suite.together or any(answer.kind == "object" for answer in self._answers):
                 self._candidate.close()
+                self._tests = Examination(self._again, None).run()
+                self._again.close()
         except LoadFailed as failed:
             self._unloaded = failed.answer
 
     def verdict(self) -> tuple[Verdict, bool]:
         """The verdict, and whether the machine was busy when a limit was hit (it is cut short then, unless final)."""
         self._candidate.close()
-        seconds, busy = self._candidate.seconds, self._candidate.busy
+        self._again.close()
+        seconds = self._candidate.seconds + self._again.seconds
+        busy = self._candidate.busy or self._again.busy
         if self._unloaded is not None:
             return _unloaded(self.task_id, self.suite, self._unloaded, seconds), busy
         if self.suite.code is None:
@@ -253,8 +343,9 @@ class StdinTrial:
     After a first time-out, the other tests have equal parts of the reserve.
     """
 
-    def __init__(self, runner: Runner, task_id: str, suite: StdinSuite, program: Program, final: bool):
-        self.runner, self.task_id, self.suite, self.program, self.final = runner, task_id, suite, program, final
+    def __init__(self, runner: Runner, task_id: str, suite: StdinSuite, program: Program, final: bool, limit: float):
+        self.runner, self.task_id, self.suite, self.program = runner, task_id, suite, program
+        self._final, self._limit = final, limit
         self._results: list[TestResult] = []
         self._busy, self._seconds = False, 0.0
 
@@ -262,21 +353,22 @@ class StdinTrial:
         """Nothing: its processes begin and end one by one."""
 
     def collect(self) -> None:
-        limit = self.runner.settings.time_limit
+        limit = self._limit
         for text, expected in zip(self.suite.inputs, self.suite.outputs):
             answer, output = self._run(text, expected, limit)
             self._results.append(_printed(answer, output, text, expected))
             if answer.kind == "timeout":
-                if self._busy and not self.final:
+                if self._busy and not self._final:
                     return
                 remaining = len(self.suite.inputs) - len(self._results)
-                limit = min(limit, self.runner.settings.time_limit * RESERVE / max(1, remaining))
+                limit = min(limit, self._limit * RESERVE / max(1, remaining))
 
     def _run(self, text: str, expected: str, limit: float) -> tuple[Answer, str]:
         """Run the program on one input: how it ended, and what it printed."""
         job = {"source": self.program.source, "code": self.program.code, "setup": self.suite.setup}
-        job |= {"entry": None, "calls": [], "more": False}
-        child = Child(self.runner, job, stdin=text, output_limit=4 * len(expected) + OUTPUT_ROOM)
+        job |= {"entry": None, "prelude": b"", "calls": [], "more": False}
+        room = 4 * len(expected) + OUTPUT_ROOM
+        child = Child(self.runner, job, stdin=text, output_limit=room, time_limit=self._limit)
         answer = child.gather([0], limit)[0]
         child.end()
         ending = child.ending()
@@ -300,6 +392,30 @@ def _printed(answer: Answer, output: str, text: str, expected: str) -> TestResul
     return TestResult(seconds=answer.seconds, **fields)
 
 
+@contextlib.contextmanager
+def own_time(limit: float) -> Iterator[None]:
+    """Bounds the CPU time of this process over one program: what a value makes the tests' code do may never end.
+
+    The first bound is a time-out, raised wherever the tests' code is. Where that is not heard, because a single step
+    of the interpreter takes for ever, the second ends the process, which the judge replaces.
+
+    Raises:
+        CandidateGone: the first bound was hit.
+    """
+    bound = max(OWN_SECONDS, OWN_FACTOR * limit)
+    signal.setitimer(signal.ITIMER_PROF, bound, 1.0)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * bound)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _out_of_time(*_: object) -> None:
+    raise Examination._gone(Answer(LOADING, "timeout"))
+
+
 class _Refused:
     """Stands for the trial of what cannot be tried: its verdict is known."""
 
@@ -317,14 +433,15 @@ class _Refused:
 class Desk:
     """A referee's work: messages in, verdicts out, one program in the sandbox while the last one is evaluated.
 
-    In: ``("problem", key, problem)``, ``("job", number, key, sources, alone)``, ``("forget",)``. Out: which layers
-    of isolation hold; then ``(number, verdict, busy)`` for each job, in order.
+    In: ``("problem", key, problem, suite)`` (the suite as it was read before, or ``None``), ``("job", number, key, sources,
+    alone)``, ``("forget",)``. Out: which layers of isolation hold; then ``(number, verdict, busy)`` for each job, in order,
+    and ``("read", key, suite)`` when a suite was read that may be kept for others.
     """
 
     def __init__(self, connection: Connection, settings: Settings):
         self._connection, self._settings = connection, settings
         self.runner = Runner(settings)
-        self._known: dict[bytes, tuple[str, FunctionSuite | StdinSuite | suites.BadProblem]] = {}
+        self._known: dict[bytes, tuple[str, FunctionSuite | StdinSuite | suites.BadProblem, float]] = {}
 
     def serve(self) -> None:
         """Work until the judge closes the connection."""
@@ -351,15 +468,20 @@ class Desk:
                 self._known.clear()
         return None
 
-    def _read(self, key: bytes, problem: Problem) -> None:
+    def _read(self, key: bytes, problem: Problem, known: bytes | None) -> None:
         """Read a problem's tests; what is wrong with them will be the verdict on its programs."""
         try:
-            self._known[key] = (problem.task_id, suites.read(problem))
+            suite = suites.read(problem) if known is None else suites.unpacked(known)
+            if known is None and (data := suites.packed(suite)) is not None:
+                self._connection.send(("read", key, data))
         except suites.BadProblem as error:
-            self._known[key] = (problem.task_id, error)
+            suite = error
+        except Exception as error:  # a problem is data, too: no form of it may end this process
+            suite = suites.BadProblem(f"{problem.task_id}: its tests cannot be read ({type(error).__name__}: {error}).")
+        self._known[key] = (problem.task_id, suite, max(self._settings.time_limit, problem.time_limit or 0.0))
 
     def _trial(self, job: tuple) -> FunctionTrial | StdinTrial | _Refused:
-        _, task_id, suite, sources, final = job
+        _, task_id, suite, limit, sources, final = job
         if isinstance(suite, suites.BadProblem):
             return _Refused(Verdict(task_id, ERROR, error=str(suite)))
         try:
@@ -368,32 +490,46 @@ class Desk:
             answer = Answer(LOADING, "error", [wrong.name, wrong.message, wrong.line])
             return _Refused(_unloaded(task_id, suite, answer))
         kind = StdinTrial if isinstance(suite, StdinSuite) else FunctionTrial
-        return kind(self.runner, task_id, suite, program, final)
+        return kind(self.runner, task_id, suite, program, final, limit)
 
     def _verdict(self, job: tuple, trial) -> tuple[object, tuple[Verdict, bool]]:
         try:
-            return trial, trial.verdict()
+            with own_time(self._settings.time_limit):
+                return trial, trial.verdict()
         except SandboxDied:
             trial = self._anew(job)
-            return trial, trial.verdict()
+        except (Exception, CandidateGone) as error:
+            trial = self._unjudged(job, error)
+        return trial, trial.verdict()
 
     def _safely(self, job: tuple, trial, step: str):
         """Take a step of a trial; when the sandbox is lost over it, the trial as it went in a new one."""
         try:
-            getattr(trial, step)()
+            with own_time(self._settings.time_limit):
+                getattr(trial, step)()
             return trial
         except SandboxDied:
             return self._anew(job)
+        except (Exception, CandidateGone) as error:
+            return self._unjudged(job, error)
+
+    def _unjudged(self, job: tuple, error: BaseException) -> _Refused:
+        """The verdict on a program whose answers cannot be handled here: it costs no other program anything."""
+        self._replace_runner()
+        if isinstance(error, CandidateGone):
+            return _Refused(Verdict(job[1], TIMEOUT, error=TIME_OUT))
+        return _Refused(Verdict(job[1], ERROR, error=f"the answer cannot be judged ({type(error).__name__})"))
 
     def _anew(self, job: tuple):
         """The whole trial once more, in a new sandbox; if that is lost as well, it is the program's doing."""
         self._replace_runner()
         trial = self._trial(job)
         try:
-            trial.begin()
-            trial.collect()
-            return _Refused(trial.verdict()[0])
-        except SandboxDied:
+            with own_time(self._settings.time_limit):
+                trial.begin()
+                trial.collect()
+                return _Refused(trial.verdict()[0])
+        except (SandboxDied, Exception, CandidateGone):
             self._replace_runner()
             return _Refused(Verdict(job[1], CRASHED, error="crashed (the sandbox was lost twice)"))
 
@@ -404,6 +540,11 @@ class Desk:
 
 def serve(connection: Connection, settings: Settings) -> None:
     """A referee's process, until the judge closes the connection."""
+    signal.signal(signal.SIGPROF, _out_of_time)
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda _: None  # generators of programs that are gone end as they may
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (OWN_MEMORY if hard == resource.RLIM_INFINITY else min(OWN_MEMORY, hard), hard))
     sys.set_int_max_str_digits(0)  # APPS has integers of thousands of digits
     desk = Desk(connection, settings)
     try:

@@ -37,6 +37,7 @@ BUSY = 0.05  # share of its time that a program waited for a CPU, from which the
 # A second malloc arena would take 128 MiB of address space for each thread.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TZ": "UTC", "MALLOC_ARENA_MAX": "1"}
 EXITED = "exited early"
+_KINDS = ("value", "error", "object", "ask", "crashed")
 
 _ENDING = struct.Struct("idq")
 
@@ -64,10 +65,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one call: ``kind`` is ``value``, ``error``, ``timeout`` or ``crashed``.
+    """What came back for one request: ``kind`` is ``value``, ``error``, ``object``, ``ask``, ``timeout`` or ``crashed``.
 
-    ``payload`` is the value, or ``[type name, message, source line]``, or a crash's reason.
-    ``arguments`` is ``(args, kwargs)`` after the call, where the call changed them.
+    ``payload`` is the value; ``[type name, message, source line]`` of an exception; the type name of a value that is
+    not plain; what the program asks of an object of the tests; or a crash's reason. ``error`` is an exception
+    as an object, where there is a border that it can cross (see :mod:`cycle_utils.execution.mirror`).
     """
 
     index: int
@@ -75,7 +77,7 @@ class Answer:
     payload: object = None
     printed: str = ""
     seconds: float = 0.0
-    arguments: tuple | None = None
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,11 @@ class Runner:
 
     def _config(self, control: int) -> dict:
         paths = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-        cpu = math.ceil(self.settings.time_limit) * 2 + 1
         return {
             "without": list(self.settings.without),
             "control": control,
             "folder": self._folder.name,
             "memory_mb": self.settings.memory_limit_mb,
-            "cpu": cpu,
             "paths": paths,
             "packages": list(self.settings.packages),
         }
@@ -141,7 +141,7 @@ class Runner:
         return data
 
     def command(self, letter: bytes, fds: tuple[int, ...] = ()) -> None:
-        """Send one command to the warm parent."""
+        """Send one command to the warm parent: a letter and perhaps a number."""
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
             self._control.sendmsg([letter], ancillary)
@@ -178,8 +178,18 @@ class Child:
         output: what a program that reads standard input has printed.
     """
 
-    def __init__(self, runner: Runner, job: dict, stdin: str | None = None, output_limit: int = 0):
+    def __init__(
+        self,
+        runner: Runner,
+        job: dict,
+        stdin: str | None = None,
+        output_limit: int = 0,
+        border: plain.Flat | None = None,
+        time_limit: float = 0.0,
+    ):
         self.runner, self.busy, self.spent, self._late = runner, False, 0.0, False
+        self._border = border or plain.Flat()
+        self._time_limit = time_limit or runner.settings.time_limit
         self.output, self._output_limit, self._output_fd = bytearray(), output_limit, None
         self._nonce = secrets.token_hex(16)
         self._buffer = bytearray()
@@ -189,7 +199,8 @@ class Child:
         self._file = _memory_file(_frame(marshal.dumps({**job, "nonce": self._nonce})))
         self._begin = os.lseek(self._file, 0, os.SEEK_CUR)
         fds = [] if stdin is None else self._streams(stdin)
-        runner.command(b"f" if stdin is None else b"s", (theirs.fileno(), self._file, *fds))
+        cpu = b"%d" % (math.ceil(self._time_limit) * 2 + 1)
+        runner.command((b"f" if stdin is None else b"s") + cpu, (theirs.fileno(), self._file, *fds))
         theirs.close()
         for fd in fds:
             os.close(fd)
@@ -203,11 +214,17 @@ class Child:
         self._poll.register(self._output_fd, select.POLLIN)
         return [stdin, stdout]
 
-    def ask(self, index: int, call: int | str, limit: float) -> Answer:
-        """The answer to one more call over the socket; see :meth:`hear`."""
-        self._sock.settimeout(self.runner.settings.time_limit)
+    def ask(self, index: int, what: str, arguments: list, limit: float) -> Answer:
+        """The answer to one more request over the socket; see :meth:`hear`.
+
+        Raises:
+            TypeError: an argument cannot be carried to the program.
+        """
+        data = [plain.encode(argument, self._border) for argument in arguments]
+        request = json.dumps([index, what, data, self._border.changes()])
+        self._sock.settimeout(self._time_limit)
         with contextlib.suppress(OSError):  # it is gone or does not listen: that will be its answer
-            self._sock.sendall(_frame(marshal.dumps((index, call))))
+            self._sock.sendall(_frame(request.encode()))
         return self.hear(index, limit)
 
     def hear(self, index: int, limit: float) -> Answer:
@@ -319,12 +336,18 @@ class Child:
     def _answer(self, frame: bytes, index: int) -> Answer:
         """A frame as an answer; anything but the expected one counts as a crash."""
         try:
-            nonce, number, kind, payload, printed, seconds, arguments = plain.loads(frame.decode())
-            if nonce == self._nonce and number == index and kind in ("value", "error", "crashed"):
+            nonce, number, kind, payload, printed, seconds, changes = json.loads(frame)
+            if nonce == self._nonce and number == index and kind in _KINDS:
+                error = None
                 if kind == "error":
-                    payload = [str(part) for part in payload]
-                return Answer(number, kind, payload, str(printed), float(seconds), arguments)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ArithmeticError):
+                    error = plain.decode(payload[3], self._border) if len(payload) > 3 else None
+                    payload = [str(part) for part in payload[:3]]
+                elif kind != "crashed":
+                    payload = plain.decode(payload, self._border)
+                if changes:
+                    self._border.apply(changes)
+                return Answer(number, kind, payload, str(printed), float(seconds), error)
+        except Exception:  # whatever there is in it: it is the program's doing
             pass
         return Answer(index, "crashed", "broken answer")
 

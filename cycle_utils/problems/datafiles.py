@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,12 +31,14 @@ class Source:
         files: the path of its files with ``{split}`` and, where there are several, ``{shard}``; ``*`` stands for
             a digest.
         shards: how many files a split has, if more than one.
+        config: the configuration to read where a local copy holds several.
     """
 
     repo: str
     revision: str
     files: str
     shards: Mapping[str, int] = field(default_factory=dict)
+    config: str = "all"
 
     def fetch(self, split: str) -> Iterator[Path]:
         """The files of a split, each downloaded when its turn comes.
@@ -71,21 +74,38 @@ class Source:
             ) from error
 
     def local(self, data: Path, split: str) -> Iterator[Path]:
-        """The files of a split in a local copy: the file itself, or a folder laid out as the Hub's or flat.
+        """The files of a split in a local copy: the file itself, or a folder laid out as the Hub's, flat or converted.
 
         Raises:
             FileNotFoundError: the folder has none.
+            ValueError: it has those of several configurations, and not of the one wanted.
         """
         if data.is_file():
             yield data
             return
         pattern = self.files.format(split=split, shard="*")
-        found = sorted(data.glob(pattern)) or sorted(data.glob(Path(pattern).name))
+        found = sorted(data.glob(pattern)) or sorted(data.glob(Path(pattern).name)) or self._converted(data, split)
         if not found:
             raise FileNotFoundError(
-                f"{data} holds no {Path(pattern).name}; give a folder as {self.repo} on the Hub has it"
+                f"{data} holds no {Path(pattern).name} and no other Parquet or JSON-lines files of the split {split!r}; "
+                f"give a folder as {self.repo} on the Hub has it"
             )
         yield from found
+
+    def _converted(self, data: Path, split: str) -> list[Path]:
+        """Files in another layout, such as the Hub's own conversion to Parquet: CONFIGURATION/SPLIT/0000.parquet."""
+        files = [path for ending in ("parquet", "jsonl", "jsonl.gz") for path in sorted(data.rglob(f"*.{ending}"))]
+        files = [path for path in files if split in re.split(r"[^a-z]+", str(path.relative_to(data)).lower())]
+        by_config: dict[str, list[Path]] = {}
+        for path in files:
+            parts = [part for part in path.relative_to(data).parts[:-1] if part != split]
+            by_config.setdefault("/".join(parts), []).append(path)
+        if len(by_config) > 1 and self.config not in by_config:
+            raise ValueError(
+                f"{data} holds several configurations ({', '.join(sorted(by_config))}), and each has its own rows; "
+                f"give the folder of one of them"
+            )
+        return by_config[self.config] if len(by_config) > 1 else files
 
     def rows(self, data: Path | None, split: str, fields: Sequence[str], extra: Sequence[str] = ()) -> Iterator[Row]:
         """The rows of a split, from a local copy if ``data`` names one (see :func:`rows`)."""
@@ -93,11 +113,18 @@ class Source:
             yield from rows(path, fields, extra)
 
 
+_UPSTREAM = "give a file in upstream's format"
+_EVALPLUS = (
+    "this is EvalPlus' own release (base_input, plus_input), without expected values; give the variant that the Hub has "
+    "(evalplus/humanevalplus or evalplus/mbppplus), whose column `test` holds them"
+)
 _LOCAL = "give data= the path of a local copy"
 
 
 def rows(path: Path, fields: Sequence[str], extra: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a .parquet, .json (a list), .jsonl or .jsonl.gz file, in their order.
+    """The rows of a Parquet file, of JSON lines or of a JSON list, in their order; the two latter perhaps packed (.gz).
+
+    Which of the two a file holds shows in its first character, whatever its name. A byte order mark is passed over.
 
     Args:
         fields: what each row must have; other columns of a Parquet file are not even read, but for ``extra``.
@@ -105,16 +132,14 @@ def rows(path: Path, fields: Sequence[str], extra: Sequence[str] = ()) -> Iterat
     Raises:
         ValueError: the file is damaged or in another format, or a row lacks a field; the message says which.
     """
-    if path.suffix == ".parquet":
-        found = _parquet_rows(path, fields, extra)
-    elif path.suffix == ".json":
-        found = _json_rows(path)
-    else:
-        found = _json_lines(path)
+    found = _parquet_rows(path, fields, extra) if path.suffix == ".parquet" else _json_rows(path)
     for where, row in found:
-        missing = [f for f in fields if row.get(f) is None] if isinstance(row, dict) else list(fields)
-        if missing:
-            raise ValueError(f"{where} lacks {', '.join(missing)}; give a file in upstream's format")
+        if not isinstance(row, dict):
+            raise ValueError(f"{where} is a {type(row).__name__}, not an object with {', '.join(fields)}; {_UPSTREAM}")
+        if missing := [field for field in fields if row.get(field) is None]:
+            if "base_input" in row:
+                raise ValueError(f"{where} lacks {', '.join(missing)}: {_EVALPLUS}")
+            raise ValueError(f"{where} lacks {', '.join(missing)}; it has {', '.join(map(str, row))}; {_UPSTREAM}")
         yield where, row
 
 
@@ -138,27 +163,39 @@ def _parquet_rows(path: Path, fields: Sequence[str], extra: Sequence[str]) -> It
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
+    """Blank lines are passed over, and counted."""
+    number, is_first = 0, True
     try:
-        problems = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as problem:
-        raise ValueError(f"{path} is not a JSON file ({problem}); fetch it again") from problem
-    if not isinstance(problems, list):
-        raise ValueError(f"{path} is not a JSON list of problems; give upstream's file")
-    for number, row in enumerate(problems, 1):
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                if is_first and line.lstrip().startswith("["):
+                    yield from _listed(path, line + file.read())
+                    return
+                is_first, where = False, f"line {number} of {path}"
+                yield where, _line(line, where)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
+        raise ValueError(f"{path} cannot be read after line {number} ({problem}); fetch it again") from problem
+
+
+def _listed(path: Path, text: str) -> Iterator[Row]:
+    """The rows of a JSON list."""
+    try:
+        found = json.loads(text)
+    except ValueError as problem:
+        raise ValueError(f"{path} begins as a JSON list and is none ({problem}); fetch it again") from problem
+    for number, row in enumerate(found, 1):
         yield f"problem {number} of {path}", row
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
-    """Blank lines are passed over, and counted."""
-    number = 0
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    where = f"line {number} of {path}"
-                    yield where, parsed(line, where)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
-        raise ValueError(f"{path} cannot be read after line {number} ({problem}); fetch it again") from problem
+def _line(line: str, where: str) -> Any:
+    """The value of one of several JSON lines; a file that is one JSON object over many lines is named as that."""
+    if line.strip() == "{":
+        raise ValueError(
+            f"{where} opens an object that ends on another line; give one problem a line, or a JSON list of problems"
+        )
+    return parsed(line, where)
 
 
 def parsed(text: str, where: str) -> Any:

@@ -29,6 +29,7 @@ class Problem:
             ``tests``; :attr:`hidden_tests` are the others.
         canonical_solutions: programs known to be right, each a completion of ``prompt`` or a whole program.
         setup: source run before the program's tests, such as MBPP's ``test_imports``.
+        time_limit: seconds that the benchmark allows a program, where that is more than the judge's own limit.
         meta: whatever else the benchmark knows (difficulty, family, open slots, ...).
     """
 
@@ -40,6 +41,7 @@ class Problem:
     canonical_solutions: Sequence[str] = ()
     setup: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    time_limit: float | None = None
 
     @property
     def hidden_tests(self) -> list[Test]:

@@ -508,3 +508,142 @@ def f(x):
 }
 
 GROUPS = {"forger": FORGERS, "escaper": ESCAPERS, "breeder": BREEDERS, "hog": HOGS}
+
+# Lie about themselves where a test asks an object more than its value: each is judged by a test of its own, which holds
+# for a program that returns what the text says. ``(test, program)``.
+LIARS = {
+    "equal to plain data": ("assert f(2) == 5", """
+class Sly:
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    def __getattr__(self, name): return lambda *a: True
+def f(x): return Sly()
+"""),
+    "equal to an object with other data": ("assert f(2) == Box(5)", """
+class Box:
+    def __init__(self, v): self.v = v
+    def __eq__(self, other): return True
+def f(x): return Box(0)
+"""),
+    "method returns what is equal to everything": ("assert f(2).size() == 5", """
+class Sly(int):
+    def __eq__(self, other): return True
+class Box:
+    def size(self): return Sly(0)
+def f(x): return Box()
+"""),
+    "attribute is equal to everything": ("assert f(2).value == 5", """
+class Sly:
+    def __eq__(self, other): return True
+class Box:
+    value = Sly()
+def f(x): return Box()
+"""),
+    "iterator of what is equal to everything": ("assert list(f(2)) == [1, 5]", """
+class Sly(list):
+    def __eq__(self, other): return True
+def f(x):
+    yield Sly()
+    yield Sly()
+"""),
+    "iterator that is endless": ("assert list(f(2)) == [1, 5]", "def f(x):\n    while True:\n        yield 1\n"),
+    "object of the class of the expected": ("from fractions import Fraction\nassert f(2) == Fraction(5, 2)", """
+from fractions import Fraction
+class Sly(Fraction):
+    def __eq__(self, other): return True
+def f(x): return Sly(1, 3)
+"""),
+    "contains everything": ("assert 5 in f(2)", """
+class Sly:
+    def __contains__(self, item): return True
+def f(x): return Sly()
+"""),
+    "list that contains everything": ("assert 5 in f(2)", """
+class Sly(list):
+    def __contains__(self, item): return True
+    def __eq__(self, other): return True
+def f(x): return Sly()
+"""),
+    "less and more than everything": ("assert 4 < f(2) < 6", """
+class Sly:
+    __lt__ = __gt__ = __le__ = __ge__ = lambda self, other: True
+def f(x): return Sly()
+"""),
+    "difference to everything is nought": ("assert abs(f(2) - 5) < 1e-6", """
+class Sly(float):
+    def __sub__(self, other): return 0.0
+    __rsub__ = __abs__ = __sub__
+def f(x): return Sly(0)
+"""),
+    "difference is an object of no size": ("assert abs(f(2) - 5) < 1e-6", """
+class Sly:
+    def __sub__(self, other): return self
+    def __abs__(self): return 0
+def f(x): return Sly()
+"""),
+    "difference is an object that is false": ("assert not (f(2) - 5)", """
+class Sly:
+    def __sub__(self, other): return self
+    def __bool__(self): return False
+def f(x): return Sly()
+"""),
+    "starts with everything": ("assert f(2).startswith('ab')", """
+class Sly:
+    def startswith(self, prefix): return True
+def f(x): return Sly()
+"""),
+    "str that starts with everything": ("assert f(2).startswith('ab')", """
+class Sly(str):
+    def startswith(self, prefix): return True
+def f(x): return Sly()
+"""),
+    "set that is a subset of everything": ("assert f(2).issubset({1}) and f(2) == {1}", """
+class Sly(set):
+    def issubset(self, other): return True
+    def __eq__(self, other): return True
+def f(x): return Sly()
+"""),
+    "class that says it is another": ("assert isinstance(f(2), int) and f(2) == 5", """
+class Sly:
+    @property
+    def __class__(self): return int
+    def __eq__(self, other): return True
+def f(x): return Sly()
+"""),
+    "hash of the expected": ("assert f(2) in {5: 1}", """
+class Sly:
+    def __hash__(self): return 5
+    def __eq__(self, other): return True
+def f(x): return Sly()
+"""),
+    "exception whose message is equal to everything": ("try:\n    f(2)\nexcept ValueError as e:\n    assert e.args == ('five',)\nelse:\n    assert f(2) == 5", """
+class Sly(str):
+    def __eq__(self, other): return True
+def f(x): raise ValueError(Sly('six'))
+"""),
+    "enumeration equal to everything": ("assert f(2) == 5", """
+from enum import IntEnum
+class Sly(IntEnum):
+    A = 4
+    def __eq__(self, other): return True
+    __hash__ = int.__hash__
+def f(x): return Sly.A
+"""),
+    "array equal to everything": ("assert (f(2) == 5).all()", """
+import numpy as np
+class Sly(np.ndarray):
+    def __eq__(self, other): return np.array([True])
+def f(x): return np.zeros(1).view(Sly)
+"""),
+    "asks the tests' function for its globals": ("def g(): return 5\nassert f(g) == 5", """
+def f(g):
+    try:
+        g.__globals__
+    except AttributeError:
+        pass
+    return [c for c in ().__class__.__base__.__subclasses__() if 'Guest' in str(c)]
+"""),
+    "a value that breaks who compares": ("assert f(2) == 5", "from decimal import Decimal\ndef f(x): return [Decimal('sNaN')] * 3\n"),
+    "a number of endless loops": ("total = 0\nfor i in range(f(2)):\n    total += i\nassert total == 10", "def f(x): return 10 ** 15\n"),
+    "a length that fills the memory": ("assert len('a' * f(2)) == 5", "def f(x): return 10 ** 10\n"),
+}  # fmt: skip

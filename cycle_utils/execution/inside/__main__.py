@@ -13,7 +13,7 @@ import time
 import sandbox
 import server
 
-OWN = ("child", "filters", "kernel", "plain", "sandbox", "server")
+OWN = ("border", "child", "filters", "kernel", "objects", "plain", "sandbox", "server")
 # Few: what a child inherits, it must copy and let go.
 COMMON = (
     "bisect", "collections.abc", "copy", "functools", "heapq", "itertools", "json", "math", "operator", "random", "re",
@@ -49,6 +49,7 @@ def bare_environment(folder: str) -> None:
 def main() -> None:
     """Confine this process, tell the judge how far that went, and serve."""
     config = json.loads(sys.argv[1])
+    sys.set_int_max_str_digits(0)  # programs written before Python 3.11 know of no such limit
     preload()
     box = sandbox.Sandbox(config)
     box.enter()

@@ -5,17 +5,21 @@ Expected values never come here, so writing frames by itself gains a candidate n
 would not.
 
 Two ways lead to the judge. Calls known beforehand come with the job, in a file in memory, and their answers are
-added to that file: the judge need not wake up for each. Other calls come and are answered over a socket. Frames
-are a length of four bytes and that many bytes:
+added to that file: the judge need not wake up for each. Where the tests want more than plain values, they *talk*
+instead: requests come and are answered over a socket, and objects stay here, known by number (:mod:`objects`).
+Frames are a length of four bytes and that many bytes:
 
 - judge to child, first thing in the file: the job, a marshalled dictionary of ``nonce``; ``source`` and ``code`` of the
-  program; ``setup`` (code); ``asked`` (code of a list of functions, one a question); ``entry`` (``None``: a program
-  that reads standard input); ``calls`` (``(index, call)``); and ``more`` (whether calls follow on the socket: then all
-  answers go there, too);
-- judge to child, on the socket: marshalled ``(index, call)``;
-- child to judge: JSON arrays ``[nonce, index, kind, payload, printed, seconds, arguments]``, where ``index``
-  is the call's (-1: loading the program), ``kind`` is ``value``, ``error`` (payload: type name, message, source
-  line) or ``crashed`` (payload: the reason).
+  program; ``prelude`` (code of names for programs that count on them), ``setup`` (code); ``asked`` (code of a list of
+  functions, one a question); ``entry`` (``None``: a program that reads standard input); ``calls`` (``(index, call)``:
+  a question's number or arguments as JSON); ``objects`` (whether a value that is not plain may cross, as its name);
+  and ``more`` (whether requests follow on the socket: then all answers go there, too);
+- judge to child, on the socket: JSON arrays ``[index, what, arguments, changes]``; see ``objects.OPERATIONS``, and
+  ``question`` (its number) and ``reply``, the answer to what the child asked back (a value or an exception);
+- child to judge: JSON arrays ``[nonce, index, kind, payload, printed, seconds, changes]``, where ``index`` is the
+  request's (-1: loading the program) and ``kind`` is ``value``; ``error`` (payload: type name, message, source line
+  and, in a talk, the exception); ``object`` (a value that is not plain: its type name); ``ask`` (payload: number of an
+  object of the tests, what to do with it, arguments); or ``crashed`` (payload: the reason).
 
 Each page of memory that a child is the first to touch costs it microseconds, so what can be made ready is made
 ready in the warm parent: :func:`rehearse`.
@@ -36,10 +40,13 @@ import threading
 import types
 from time import perf_counter
 
+import objects
 import plain
 
 SOCKET, FILE = 3, 4  # the descriptors under which the warm parent receives them
 FILENAME = "<candidate>"
+ENTRY = 0  # the number of the function under test, known to both sides
+LOADING = -1  # the index of the answer that says how loading the program went
 FRAME_LIMIT = 8 << 20  # bytes of one answer
 PRINTED_LIMIT = 10_000  # bytes of a call's printed output that are kept
 TEXT_LIMIT = 2_000  # characters of an exception's message and source line
@@ -76,7 +83,7 @@ class Channel:
         """One frame to the judge. The fields are JSON-ready already."""
         data = self._encode([self._nonce, index, kind, payload, *rest]).encode()
         if len(data) > FRAME_LIMIT:
-            return self.write(index, "crashed", "result too large", "", 0.0, None)
+            return self.write(index, "crashed", "result too large", "", 0.0, [])
         data = len(data).to_bytes(4, "big") + data
         while data:
             data = data[self._write(self._target, data) :]
@@ -112,12 +119,8 @@ def describe(error: BaseException, source: str) -> list[str]:
     Kinds of ``SystemExit`` and ``MemoryError`` go by those names: they are no errors but crashes.
     """
     crash = next((kind for kind in (SystemExit, MemoryError) if isinstance(error, kind)), type(error))
-    name = str(crash.__name__)
-    try:
-        message = str(error)
-    except Exception:
-        message = ""
-    return [name, message[:TEXT_LIMIT], _line_of(error.__traceback__, source)[:TEXT_LIMIT]]
+    message = objects.message_of(error)
+    return [str(crash.__name__), message[:TEXT_LIMIT], _line_of(error.__traceback__, source)[:TEXT_LIMIT]]
 
 
 def _line_of(step: types.TracebackType | None, source: str) -> str:
@@ -155,24 +158,24 @@ class FunctionTask:
         self.printed, self.space = stage.printed, stage.module.__dict__
 
     def run(self) -> None:
-        """Load the program, answer the job's calls in order, then those that the judge asks for."""
-        if not self._guarded(-1, self._load):
+        """Load the program, then answer: the calls that came with the job, or what is asked over the socket."""
+        if not self._reported(LOADING, self._load):
+            return
+        if self.job["more"]:
+            Talk(self).run()
             return
         for index, call in self.job["calls"]:
-            self._guarded(index, self._call, call)
-        while self.job["more"] and (request := self.channel.read()):
-            index, call = marshal.loads(request)
-            self._guarded(index, self._call, call)
+            self._reported(index, self._call, call)
 
-    def _load(self) -> tuple[object, object]:
-        exec(marshal.loads(self.job["setup"]), self.space)
-        exec(marshal.loads(self.job["code"]), self.space)
+    def _load(self) -> tuple[str, object]:
+        load(self.job, self.space)
         name = self.job["entry"]
-        self.entry = self.space.setdefault(name, self._method(name))
+        self.entry = self._method(name) or self.space.get(name)
         if self.entry is None:
             raise NameError(f"name {name!r} is not defined")
-        self.asked = eval(marshal.loads(self.job["asked"]), self.space)
-        return None, None
+        names = self.space if self.space.get(name) is self.entry else {**self.space, name: self.entry}
+        self.asked = eval(marshal.loads(self.job["asked"]), names)
+        return "value", None
 
     def _method(self, name: str):
         """The function under test as a method of ``class Solution``, which is made anew for each call."""
@@ -181,27 +184,97 @@ class FunctionTask:
             return lambda *args, **kwargs: getattr(solution(), name)(*args, **kwargs)
         return None
 
-    def _call(self, call: int | str) -> tuple[object, object]:
-        """Answer one call: a question's number, or arguments as JSON. The second value is what became of those."""
+    def _call(self, call: int | str) -> tuple[str, object]:
+        """The kind and the payload of the answer to a call: a question's number, or arguments as JSON."""
+        flat = plain.Flat()
         if isinstance(call, int):
-            return plain.encode(self.asked[call]()), None
-        args, kwargs = plain.loads(call)
-        result = plain.encode(self.entry(*args, **kwargs))
-        after = plain.encode((args, kwargs))
-        return result, (after if json.dumps(after) != call else None)
+            value = self.asked[call]()
+        else:
+            args, kwargs = plain.loads(call)
+            value = self.entry(*args, **kwargs)
+        payload = plain.encode(value, flat)
+        return ("value", payload) if flat.met is None or self.job["objects"] else ("object", flat.met)
 
-    def _guarded(self, index: int, work, *args) -> bool:
+    def _reported(self, index: int, work, *args) -> bool:
         """Do ``work``, report its value or its exception as answer ``index``; whether it had a value."""
         began = perf_counter()
-        after = None
         try:
-            payload, after = work(*args)
-            kind = "value"
+            kind, payload = work(*args)
         except BaseException as error:
             payload, kind = describe(error, self.source), "error"
-        seconds = perf_counter() - began
-        self.channel.write(index, kind, payload, self.printed.take(), seconds, after)
+        self.channel.write(index, kind, payload, self.printed.take(), perf_counter() - began, [])
         return kind == "value"
+
+
+def load(job: dict, space: dict) -> None:
+    """Run a job's setup and program in ``space``.
+
+    The prelude's names stand behind the builtins: they hide nothing, and are none of the program's own. Nor is what
+    the setup may define under the name that is asked for.
+    """
+    if job["prelude"]:
+        names: dict = {}
+        exec(marshal.loads(job["prelude"]), names)
+        for name, value in names.items():
+            builtins.__dict__.setdefault(name, value)
+    exec(marshal.loads(job["setup"]), space)
+    space.pop(job["entry"], None)
+    exec(marshal.loads(job["code"]), space)
+
+
+class Talk:
+    """Requests and answers over the socket, about values and objects. Either side may ask while it is asked."""
+
+    def __init__(self, task: FunctionTask):
+        self.task, self.channel = task, task.channel
+        self.border = objects.Inside(task.space, self._ask_back)
+        self.border.keep(task.entry, ENTRY)
+        self._index = 0  # of the request that is being served
+
+    def run(self) -> None:
+        """Serve until the judge closes the socket."""
+        while request := self.channel.read():
+            self._serve(*json.loads(request))
+
+    def _serve(self, index: int, what: str, arguments: object, changes: list) -> None:
+        outer, self._index = self._index, index
+        began = perf_counter()
+        try:
+            arguments = self._read(arguments, changes)
+            value = self.task.asked[arguments[0]]() if what == "question" else self.border.do(what, arguments)
+            kind, payload = "value", plain.encode(value, self.border)
+        except BaseException as error:
+            kind, payload = "error", self._described(error)
+        self._index = outer
+        printed, seconds = self.task.printed.take(), perf_counter() - began
+        self.channel.write(index, kind, payload, printed, seconds, self.border.changes())
+
+    def _read(self, data: list, changes: list) -> list:
+        values = plain.decode(data, self.border)
+        self.border.apply(changes)
+        return values
+
+    def _described(self, error: BaseException) -> list:
+        try:
+            exception = self.border.exception(error)
+        except Exception:  # it has attributes that cannot be read
+            exception = None
+        return [*describe(error, self.task.source), exception]
+
+    def _ask_back(self, number: int, what: str, *arguments) -> object:
+        """Have the judge do something with an object of the tests, and serve what it asks meanwhile."""
+        payload = [number, what, [plain.encode(argument, self.border) for argument in arguments]]
+        self.channel.write(self._index, "ask", payload, self.task.printed.take(), 0.0, self.border.changes())
+        while request := self.channel.read():
+            index, what, arguments, changes = json.loads(request)
+            if what != "reply":
+                self._serve(index, what, arguments, changes)
+                continue
+            value, error = self._read(arguments, changes)
+            if error is not None:
+                raise error
+            return value
+        os._exit(0)
 
 
 class StdinTask:
@@ -209,8 +282,10 @@ class StdinTask:
 
     def __init__(self, channel: Channel):
         self.channel, self.job = channel, channel.job
-        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        # As the interpreter opens them under LANG=C.UTF-8: line ends as they come, bytes that are no text kept.
+        text = {"encoding": "utf-8", "errors": "surrogateescape", "closefd": False, "newline": "\n"}
+        sys.stdin = sys.__stdin__ = open(0, **text)  # noqa: SIM115
+        sys.stdout = sys.__stdout__ = open(1, "w", **text)  # noqa: SIM115
         sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.argv = ["main.py"]
         del sys.modules["candidate"]
@@ -221,14 +296,13 @@ class StdinTask:
         try:
             module = sys.modules["__main__"] = _clean_module("__main__")
             module.__file__ = "main.py"
-            exec(marshal.loads(self.job["setup"]), module.__dict__)
-            exec(marshal.loads(self.job["code"]), module.__dict__)
+            load(self.job, module.__dict__)
         except SystemExit:
             pass
         except BaseException as error:
             ending = ["error", describe(error, self.job["source"])]
         self._end()
-        self.channel.write(0, *ending, "", perf_counter() - began, None)
+        self.channel.write(0, *ending, "", perf_counter() - began, [])
 
     def _end(self) -> None:
         """What the interpreter does at exit: join threads, run exit functions, flush and close open files."""
@@ -264,7 +338,9 @@ def rehearse(stage: Stage) -> None:
     job = {
         "nonce": "0" * 32,
         "source": _REHEARSED,
+        "prelude": b"",
         "setup": marshal.dumps(compile("", "<setup>", "exec")),
+        "objects": False,
         "entry": "f",
         "asked": asked,
     }

@@ -201,15 +201,15 @@ class Sandbox:
         stack = STACK_MB << 20
         resource.setrlimit(resource.RLIMIT_STACK, (stack if hard == resource.RLIM_INFINITY else min(stack, hard), hard))
 
-    def confine_child(self) -> None:
-        """What each child adds: its CPU limit, the short filter, and a session to be killed by.
+    def confine_child(self, cpu: int) -> None:
+        """What each child adds: its limit of CPU seconds, the short filter, and a session to be killed by.
 
         A namespace is killed without one; and a session costs, since Linux makes a scheduling group of each.
         """
         if not self._alone:
             os.setsid()
         if "limits" not in self.skip:
-            resource.setrlimit(resource.RLIMIT_CPU, (self.config["cpu"], self.config["cpu"]))
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
         if self._filters is not None and not self._alone:
             self._filters.install(self._filters.for_child(os.getpid()))
         elif self._filters is not None:

@@ -3,8 +3,8 @@
 It never sees a program or a test: those go over the child's own socket. It obeys one-letter commands on a
 control socket that no child holds:
 
-- ``f`` + [socket, file]: fork a child for a function task;
-- ``s`` + [socket, file, stdin, stdout]: fork a child for a program that reads standard input;
+- ``f`` + its limit of CPU seconds + [socket, file]: fork a child for a function task;
+- ``s`` + the same + [socket, file, stdin, stdout]: fork a child for a program that reads standard input;
 - ``u``: reply with the child's CPU seconds and the seconds it waited for a free CPU (nan: unknown);
 - ``e``: kill the child and everything it started, reply with its wait status, CPU seconds, peak KiB.
 """
@@ -45,34 +45,34 @@ class Server:
     def serve(self) -> None:
         """Obey until the judge closes the control socket; then leave nothing behind."""
         while True:
-            letter, fds = self._command()
+            letter, numbers = self._command()
             if not letter:
                 break
-            self.commands[letter](*fds)
+            self.commands[letter](*numbers)
         self.box.kill_children()
 
     def _command(self) -> tuple[bytes, list[int]]:
-        letter, ancillary, _, _ = self.control.recvmsg(1, _ROOM)
+        message, ancillary, _, _ = self.control.recvmsg(32, _ROOM)
         fds = array.array("i")
         for _, _, data in ancillary:
             fds.frombytes(data)
-        return letter, list(fds)
+        return message[:1], [int(number) for number in (message[1:],) if number] + list(fds)
 
-    def fork(self, *fds: int) -> None:
-        """A child with these descriptors: a socket, the file with the job, and perhaps standard input and output."""
+    def fork(self, cpu: int, *fds: int) -> None:
+        """A child with that limit and these descriptors: a socket, the file with the job, and perhaps standard input and output."""
         self.pid = kernel.fork()
         if self.pid == 0:
-            self._become_child(*fds)
+            self._become_child(cpu, *fds)
         os.closerange(child.SOCKET, child.SOCKET + len(fds))
 
-    def _become_child(self, channel: int, file: int, *streams: int) -> None:
+    def _become_child(self, cpu: int, channel: int, file: int, *streams: int) -> None:
         try:
             assert (channel, file) == (child.SOCKET, child.FILE)
             os.close(self.control.fileno())
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
                 os.close(stream)
-            self.box.confine_child()
+            self.box.confine_child(cpu)
             child.main(self.stage)
         finally:
             os._exit(70)
