@@ -17,7 +17,7 @@ from cycle_utils.execution import Judge
 from cycle_utils.problems import Problem
 
 BATCH = 40  # programs judged and run at a time
-EXAMPLES = int(os.environ.get("CYCLE_PROPERTY_BATCHES", "12"))  # batches of each test
+EXAMPLES = int(os.environ.get("CYCLE_PROPERTY_BATCHES", "6"))  # batches of each test
 
 CLASSES = '''
 import array, collections, dataclasses, datetime, decimal, enum, fractions, functools, itertools, re, uuid
