@@ -16,11 +16,23 @@ from pathlib import Path
 
 import pytest
 import yaml
+from playwright.sync_api import sync_playwright
 
 from cycle_utils.paths import NOTEBOOKS, ROOT
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
+
+def _browser() -> str | None:
+    """This machine's Chromium, or the one that playwright has installed."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    with sync_playwright() as browsers:
+        found = browsers.chromium.executable_path
+    return found if Path(found).is_file() else None
+
+
+BROWSER = _browser()
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: .venv/bin/playwright install chromium")
 SMALL = yaml.safe_load((Path(__file__).parent / "overrides.yaml").read_text())["09_explore"]
 PATIENCE = 120_000  # milliseconds: for what trains or loads a model
 
@@ -84,10 +96,9 @@ def _wait_for(address: str) -> None:
 
 
 def test_the_tools_work_in_a_browser(lab, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
     pictures = Path(os.environ.get("CYCLE_SCREENSHOTS") or tmp_path)
     pictures.mkdir(parents=True, exist_ok=True)
-    with playwright.sync_playwright() as browsers:
+    with sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(30_000)

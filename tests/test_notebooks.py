@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cycle_utils.paths import NOTEBOOKS, ROOT
+from cycle_utils.teaching import notebook
 
 SMALL = yaml.safe_load((Path(__file__).parent / "overrides.yaml").read_text())
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -118,3 +119,9 @@ def test_links_between_notebooks_lead_somewhere():
         text = "".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
         for target in re.findall(r"\]\(([^)#:]+\.\w+)\)", text):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_parameters_reach_a_function_by_name():
+    def train(steps, lora=False, seed=0): ...
+
+    assert notebook.chosen({"steps": 3, "seed": 1, "other": 2}, train, without=["seed"]) == {"steps": 3}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,15 @@ def check_parameters(cells: list[str]) -> None:
 
 def _assigned(cell: str) -> list[str]:
     return [t.id for node in ast.parse(cell).body if isinstance(node, ast.Assign) for t in node.targets]
+
+
+def chosen(namespace: Mapping[str, Any], function: Callable[..., Any], without: Sequence[str] = ()) -> dict[str, Any]:
+    """Those of the notebook's parameters that a function takes, by name.
+
+    ``namespace`` is the notebook's ``globals()``, before anything but the parameters goes by these names.
+    """
+    known = inspect.signature(function).parameters
+    return {name: namespace[name] for name in known if name in namespace and name not in without}
 
 
 def say(text: str) -> None:
