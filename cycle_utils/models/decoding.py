@@ -29,7 +29,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 SLACK = 128  # columns that are written before the rows are moved back to the left
 READ_AT_ONCE = 2048  # prompt tokens of one forward pass, padding included
 SHARED = 16  # the least number of tokens for which a common beginning is read apart
-LIKELY = 512  # tokens among which the nucleus is looked for first
+UNLIKELY = (1e-4, 1e-7, -1.0)  # chances of tokens that need not be looked at, if the others suffice
 END, LENGTH, PROGRAM = "end", "length", "program"  # why a sequence ended: see :class:`Made`
 
 
@@ -103,17 +103,37 @@ def nucleus(logits: torch.Tensor, top_p: float, drawn: torch.Tensor) -> torch.Te
         logits: (rows, vocabulary), divided by the temperature.
         drawn: a uniform random number from [0, 1) for each row.
     """
-    total = logits.logsumexp(-1, keepdim=True)
-    for most in (min(LIKELY, logits.shape[-1]), logits.shape[-1]):
-        top, tokens = logits.topk(most)
-        chances = (top - total).exp().double()
-        reached = chances.cumsum(-1)
-        if bool((reached[:, -1] >= top_p).all()):
+    chances, tokens = logits.softmax(-1), torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    left = torch.arange(len(logits), device=logits.device)
+    for least in UNLIKELY:
+        found, is_enough = _among_likely(chances[left], top_p, drawn[left], least)
+        tokens[left] = found
+        left = left[~is_enough]
+        if not len(left):
             break
-    kept = chances * (reached - chances < top_p)
+    return tokens
+
+
+def _among_likely(
+    chances: torch.Tensor, top_p: float, drawn: torch.Tensor, least: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`nucleus` among the tokens with more than the ``least`` chance, and whether these hold ``top_p``.
+
+    They are few, and sorting a whole vocabulary takes longer than the model.
+    """
+    row, token = (chances > least).nonzero(as_tuple=True)
+    counts = torch.bincount(row, minlength=len(chances))
+    column = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+    likely = chances.new_zeros(len(chances), max(int(counts.max()), 1), dtype=torch.float64)
+    likely[row, column] = chances[row, token].double()
+    tokens = torch.zeros_like(likely, dtype=torch.long)
+    tokens[row, column] = token
+    is_enough = (likely.sum(-1) >= top_p) | (least < 0)
+    likely, order = likely.sort(dim=-1, descending=True, stable=True)
+    kept = likely * (likely.cumsum(-1) - likely < top_p)
     below = kept.cumsum(-1) <= (drawn.double() * kept.sum(-1))[:, None]
-    index = torch.minimum(below.sum(-1), (kept > 0).sum(-1) - 1)
-    return tokens.gather(-1, index[:, None])[:, 0]
+    index = torch.minimum(below.sum(-1), (kept > 0).sum(-1) - 1).clamp(min=0)
+    return tokens.gather(-1, order.gather(-1, index[:, None]))[:, 0], is_enough
 
 
 # --- the cache -------------------------------------------------------------------------------------------
