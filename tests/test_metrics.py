@@ -174,3 +174,24 @@ def test_copy_rate_refuses_nonsense(attempts):
         metrics.copy_rate(attempts, "semantic")
     with pytest.raises(ValueError, match="round 0"):
         metrics.copy_rate(attempts, round=0)
+
+
+def test_chance_counts_samples_that_are_the_failing_first_try():
+    loop = pd.DataFrame([
+        {"task_id": "a", "sample": 0, "round": 0, "code": "x = 1", "done": False},
+        {"task_id": "a", "sample": 0, "round": 1, "code": "x = 2", "done": False},
+        {"task_id": "b", "sample": 0, "round": 0, "code": "y = 1", "done": True},
+        {"task_id": "c", "sample": 0, "round": 0, "code": "z = 1", "done": False},
+    ])  # fmt: skip
+    drawn = {"a": ["x = 1", "x =1", "x = 2", "x = 1"], "b": ["y = 1", "y = 1"], "c": ["z = 2"]}
+    samples = pd.DataFrame([
+        {"task_id": task, "sample": i, "round": 0, "code": code} for task, codes in drawn.items()
+        for i, code in enumerate(codes)
+    ])  # fmt: skip
+    exact = metrics.chance_by_problem(loop, samples)
+    assert exact.to_dict("index") == {
+        "a": {"copies": 2, "attempts": 4}, "b": {"copies": 0, "attempts": 0}, "c": {"copies": 0, "attempts": 1}
+    }  # fmt: skip
+    assert metrics.chance_by_problem(loop, samples, "whitespace").loc["a", "copies"] == 3
+    with pytest.raises(ValueError, match="c has no independent samples"):
+        metrics.chance_by_problem(loop, samples[samples["task_id"] != "c"])

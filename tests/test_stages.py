@@ -245,3 +245,12 @@ def test_the_commit_is_that_of_this_repository_alone(tmp_path, monkeypatch):
     (tmp_path / "inside").mkdir()
     monkeypatch.setattr(runs, "ROOT", tmp_path / "inside")
     assert runs.commit() == "unknown"
+
+
+def test_a_greedy_loop_asks_the_same_prompt_once(monkeypatch, random_lm):
+    wrong = "\n    return a"
+    script, table = scripted(monkeypatch, random_lm, [wrong], [wrong], rounds=3, temperatures=(0.0, 0.0))
+    assert len(script.prompts) == 2 and list(table["round"]) == [0, 1, 2, 3]  # round 2 asks what round 1 asked
+    assert set(table["completion"]) == {wrong}
+    script, table = scripted(monkeypatch, random_lm, *[[wrong]] * 4, rounds=3)
+    assert len(script.prompts) == 4

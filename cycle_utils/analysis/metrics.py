@@ -181,6 +181,35 @@ def copies_by_problem(attempts: pd.DataFrame, kind: str = "exact", round: int | 
     return counts.set_axis(["copies", "attempts"], axis=1)
 
 
+def chance_by_problem(attempts: pd.DataFrame, samples: pd.DataFrame, kind: str = "exact") -> pd.DataFrame:
+    """How often an independent answer to the first prompt is the failing first try anyway: copies by chance.
+
+    The first tries are those of a loop; the others, its model's samples for the same prompts, are best drawn at the
+    temperature of its refinements. A share of copies in round 1 says something about copying only beyond this one.
+
+    Args:
+        attempts: of a loop; only failing first tries count.
+        samples: round-0 attempts of the same model on the same problems, independent of the loop.
+
+    Returns:
+        int columns ``copies`` and ``attempts`` (pairs that agree, pairs), index task_id as in
+        :func:`copies_by_problem`; problems without a failing first try have 0 and 0.
+
+    Raises:
+        ValueError: a problem of the loop has no samples.
+    """
+    drawn = samples[samples["round"] == 0].groupby("task_id")["code"].apply(list)
+    first = attempts[attempts["round"] == 0]
+    if (missing := ~first["task_id"].isin(drawn.index)).any():
+        raise ValueError(f"{first['task_id'][missing].iloc[0]} has no independent samples to compare its first try with")
+    rows = []
+    for row in first.itertuples():
+        others = [] if row.done else drawn[row.task_id]
+        agree = sum(copies(row.code, other)[kind] for other in others)
+        rows.append({"task_id": row.task_id, "copies": agree, "attempts": len(others)})
+    return pd.DataFrame(rows).groupby("task_id", sort=False).sum()
+
+
 def copy_rate(attempts: pd.DataFrame, kind: str = "exact", round: int | None = None) -> float:
     """Share (0 to 1) of refinement attempts that copy, of one round or of all; NaN when there were none."""
     counts = copies_by_problem(attempts, kind, round).sum()

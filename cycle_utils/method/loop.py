@@ -73,7 +73,7 @@ def self_refine(
         on_round: is given the attempts of each round when it ends.
         folder: where finished rounds and the generations of the current one are kept while the loop runs: a loop that
             was cut off and is called again with the same arguments goes on from there, and ends as if it had not been.
-        usage: is increased by what the loop cost in tokens, see :func:`~cycle_utils.models.generation.generate`.
+        usage: is increased by what the loop cost in tokens (greedy decoding answers the same prompt once), see :func:`~cycle_utils.models.generation.generate`.
 
     Returns:
         one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
@@ -137,6 +137,7 @@ class Refiner:
     folder: Path | None
     usage: Counter
     spent: Counter = field(default_factory=Counter)  # of it, what the current round cost
+    answers: dict[str, Completion] = field(default_factory=dict)  # by prompt: the same greedy answer is not made twice
 
     def ask(self, live: Sequence[Trajectory], round_: int) -> tuple[list[Trajectory], list[Prompt]]:
         """The trajectories whose next prompt fits the model's context, and these prompts."""
@@ -159,6 +160,17 @@ class Refiner:
         if (finished := self._kept(round_)) is not None:
             return [Completion(row.completion, row.ended) for row in finished.itertuples()]
         sampling = replace(self.sampling, temperature=self.temperatures[min(round_, 1)])
+        known = self.answers if sampling.temperature == 0 else {}
+        asked = [i for i, prompt in enumerate(prompts) if prompt.text not in known]
+        fresh = iter(self._answer([live[i] for i in asked], [prompts[i] for i in asked], sampling, round_))
+        return [known[prompt.text] if prompt.text in known else next(fresh) for prompt in prompts]
+
+    def _answer(
+        self, live: Sequence[Trajectory], prompts: Sequence[Prompt], sampling: Sampling, round_: int
+    ) -> list[Completion]:
+        self.spent = Counter()
+        if not live:
+            return []
         stream = self.folder / f"round-{round_}.jsonl" if self.folder else None
         problems = [problem for problem, _, _ in live]
         names = [f"{problem.task_id}/{sample}" for problem, sample, _ in live]
@@ -166,7 +178,6 @@ class Refiner:
         if prompts[0].messages:
             read, over = answered, is_answered
         ended = partial(_is_over, over, problems) if sampling.stop_early else None
-        self.spent = Counter()
         texts = generate(
             self.model, self.tokenizer, prompts, sampling, 1, self.seed * 1000 + round_, self.progress, ended, stream,
             self.spent, names,
@@ -177,6 +188,7 @@ class Refiner:
         self, live: Sequence[Trajectory], prompts: Sequence[Prompt], programs: Sequence[Completion], round_: int
     ) -> list[Attempt]:
         """The attempts of a round, with their verdicts; they are kept for a loop that is cut off later."""
+        self.answers |= {prompt.text: program for prompt, program in zip(prompts, programs)}
         finished = self._kept(round_)
         if finished is not None:
             self.usage.update(finished.attrs.get("usage", {}))
@@ -198,7 +210,7 @@ class Refiner:
             table.attrs["usage"] = self.spent
             table.to_parquet(self.folder / "round.part")
             os.replace(self.folder / "round.part", self.folder / f"round-{round_}.parquet")
-            (self.folder / f"round-{round_}.jsonl").unlink()
+            (self.folder / f"round-{round_}.jsonl").unlink(missing_ok=True)
 
     def _kept(self, round_: int) -> pd.DataFrame | None:
         """The attempts of a round that an interrupted loop had finished, and in their attributes what they cost."""
