@@ -92,16 +92,11 @@ def _width(indent: str) -> int:
 
 def _python_blocks(answer: str) -> list[str]:
     """The texts of all blocks that are or may be Python, in order; those of that language only, where there are any."""
-    tagged = [next(part for part in found[1::2] if part) for found in map(_tag_parts, _TAGGED.finditer(answer)) if found]
+    tagged = [text for found in _TAGGED.finditer(answer) if (text := found[2] or found[3] or found[5])]
     blocks = [block for text in tagged for block in _fenced(text) or [_Block(0, "", "python", text.split("\n"), True)]]
     blocks = blocks or _fenced(answer)
     named = [block.text for block in blocks if block.info in _LANGUAGES[1:]]
     return named or [block.text for block in blocks if block.info in _LANGUAGES]
-
-
-def _tag_parts(found: re.Match) -> tuple[str | None, ...]:
-    parts = ("PYTHON", found[2], "BEGIN", found[3], found[4], found[5])
-    return parts if any(parts[1::2]) else ()
 
 
 def _fenced(answer: str) -> list[_Block]:
@@ -172,7 +167,8 @@ def _joined(blocks: list[str], entry_point: str) -> str:
         return _body(blocks[0]) if blocks[0][:1].isspace() else blocks[0]
     whole = [i for i in defining if _tree(blocks[i]) is not None]
     answer = (whole or defining)[-1]
-    kept = [i for i, block in enumerate(blocks) if i == answer or (i not in defining and _only_defines(block, entry_point))]
+    others = {i for i, block in enumerate(blocks) if i not in defining and _only_defines(block, entry_point)}
+    kept = sorted({answer, *others})
     return "\n\n\n".join(_without_rest(blocks[i], entry_point).strip("\n") for i in kept)
 
 

@@ -184,6 +184,8 @@ _LIBRARY = {
     ("uuid", "UUID"): _moment_parts("int"),
     ("re", "Pattern"): _moment_parts("pattern", "flags"),
 }
+
+
 def parts(kind: type, value: object) -> tuple:
     """The arguments from which ``kind`` makes its value anew."""
     make = _LIBRARY.get((kind.__module__, kind.__name__))
@@ -210,9 +212,8 @@ def is_mutable(kind: type) -> bool:
 def base_of(kind: type) -> type | None:
     """The type of plain data that a type is, or that a program's class derives from."""
     for base in type.__dict__["__mro__"].__get__(kind):
-        if base in _BASES or is_array(base) or (base.__module__, base.__name__) in _LIBRARY and base is _loaded(
-            base.__module__, base.__name__
-        ):
+        name = (base.__module__, base.__name__)
+        if base in _BASES or is_array(base) or (name in _LIBRARY and base is _loaded(*name)):
             return base
     return None
 
