@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+import agreements
 import pytest
 import real_python
 from hypothesis import HealthCheck, assume, given, settings
@@ -329,4 +330,4 @@ def test_the_judge_says_what_python_says(judge, cases):
 
 
 def test_what_is_handed_over_and_asked_for(judge):
-    agree(judge, list(HANDED))
+    agree(judge, [*HANDED, *agreements.CASES])

@@ -16,6 +16,7 @@ Comparisons are made here, on plain data, so that an object that lies gains noth
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import importlib
@@ -203,6 +204,14 @@ class _Forward:
         return _ask(owner, "getattr", owner if instance is None else instance, self._name)
 
 
+class _Fields:
+    """The fields of a data class, as ``dataclasses`` looks for them: their names are the program's."""
+
+    def __get__(self, instance, owner):
+        names = [str(name) for name in _ask(owner, "getattr", owner, "__dataclass_fields__")]
+        return dataclasses.make_dataclass("Fields", names).__dataclass_fields__
+
+
 def finished(border: Outside, awaitable: object):
     """A coroutine that awaits one in the program's process; both event loops go on meanwhile, by turns."""
 
@@ -335,6 +344,8 @@ class Outside(Border):
         holds_data = any(plain.base_of(base) or issubclass(base, BaseException) for base in concrete)
         space = {_BORDER: self, "__slots__": (), "__module__": "__main__", **_attributes(own, holds_data)}
         space["__doc__"] = _Forward("__doc__")
+        if "__dataclass_fields__" in own:
+            space["__dataclass_fields__"] = _Fields()
         if any(issubclass(base, BaseException) for base in concrete):
             del space["__slots__"]
             space |= {"__setattr__": BaseException.__setattr__, "__str__": _message}

@@ -43,7 +43,7 @@ class Inside(border.Border):
         enum = sys.modules.get("enum")
         if enum is not None and isinstance(value, enum.Enum):
             data = plain.encode(value._value_, self)
-        elif base is not None and depth <= plain.MAX_DEPTH:
+        elif base is not None and base is not kind and depth <= plain.MAX_DEPTH:
             data = plain.content(value, self, depth, base)
             if plain.is_mutable(kind):
                 self.watch(number, value, data)

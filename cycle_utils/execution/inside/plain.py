@@ -81,7 +81,8 @@ class Flat:
         """A value that is not plain: by its plain part, where it has one, else by the name of its type."""
         self.met = str(type(value).__name__)
         base = None if depth > MAX_DEPTH else base_of(type(value))
-        return {"object": self.met} if base is None else content(value, self, depth, base)
+        has_data = base is not None and base is not type(value)
+        return content(value, self, depth, base) if has_data else {"object": self.met}
 
     def arrive(self, kind: str, payload: object) -> object:
         if kind == "object":
@@ -98,7 +99,7 @@ def encode(value: object, border: Flat, depth: int = 0) -> object:
         return value
     if depth > MAX_DEPTH:
         return border.depart(value, depth)
-    if kind in MUTABLE or is_array(kind):
+    if kind in MUTABLE or (is_array(kind) and _is_plain_array(value)):
         return border.share(value, depth)
     return content(value, border, depth)
 
@@ -201,6 +202,11 @@ _LIBRARY_MODULES = frozenset(module for module, _ in _LIBRARY)
 def is_array(kind: type) -> bool:
     """Whether a type is an array of the library or of numpy: these change in place, too."""
     return kind.__name__ in ("array", "ndarray") and kind in (_loaded("array", "array"), _loaded("numpy", "ndarray"))
+
+
+def _is_plain_array(array: object) -> bool:
+    dtype = getattr(array, "dtype", None)  # of numpy's
+    return dtype is None or dtype.kind == "O" or _PLAIN_DTYPE.match(dtype.str) is not None
 
 
 def is_mutable(kind: type) -> bool:
