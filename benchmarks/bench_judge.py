@@ -314,7 +314,7 @@ class Apps:
 
 
 def compare_apps(arguments) -> None:
-    """Time the solutions of a folder of APPS problems, those that read standard input and those that are called apart."""
+    """Time the solutions of a folder of APPS problems: those that read standard input, and those that are called."""
     from cycle_utils.problems.benchmarks import load_problems
 
     rows = [(p, solution) for p in load_problems("apps", data=arguments.data) for solution in p.canonical_solutions]
@@ -355,7 +355,8 @@ def report(seconds: dict[str, list[tuple[float, float]]], count: int, what: str)
         ratios = [theirs / mine for (theirs, _), (mine, _) in zip(each, seconds["ours"])]
         rows.append({
             "side": name, f"{what} a second": round(count / wall), "wall time over ours": round(wall / ours_wall, 2),
-            "median of blocks": round(statistics.median(ratios), 2), f"CPU ms a {what[:-1]}": round(1000 * cpu / count, 2),
+            "median of blocks": round(statistics.median(ratios), 2),
+            f"CPU ms a {what[:-1]}": round(1000 * cpu / count, 2),
             "CPU time over ours": round(cpu / ours_cpu, 2),
         })  # fmt: skip
     import pandas as pd  # not before: the reference forks this process for each program, and is to find it small

@@ -38,7 +38,10 @@ main()
 def passes(sources: list[str]) -> list[bool]:
     """Of each script, whether it ends without an exception."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _RUNNER], input=json.dumps(sources) + "\n", capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", _RUNNER],
+        input=json.dumps(sources) + "\n",
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return [line == "True" for line in done.stdout.splitlines() if line in ("True", "False")]

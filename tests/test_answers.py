@@ -34,9 +34,15 @@ FORMS = {
     "corrected": (f"{F}python\n{OTHER}\n{F}\nWrong. Better:\n{F}python\n{WHOLE}\n{F}", WHOLE),
     "corrected by what is no Python": (f"{F}python\n{WHOLE}\n{F}\nor\n{F}python\ndef mean(xs):\n    ...(\n{F}", WHOLE),
     "imports apart": (f"{F}python\nimport math\n{F}\nthen\n{F}python\n{WHOLE}\n{F}", f"import math\n\n\n{WHOLE}"),
-    "helper after": (f"{F}python\n{HELPED}\n{F}\nwith\n{F}python\ndef h():\n    pass\n{F}", f"{HELPED}\n\n\ndef h():\n    pass"),
+    "helper after": (
+        f"{F}python\n{HELPED}\n{F}\nwith\n{F}python\ndef h():\n    pass\n{F}",
+        f"{HELPED}\n\n\ndef h():\n    pass",
+    ),
     "no helper after": (f"{F}python\n{WHOLE}\n{F}\nwith\n{F}python\ndef h():\n    pass\n{F}", WHOLE),
-    "example of its use": (f"{F}python\n{WHOLE}\n{F}\n{F}python\nprint(mean([1]))\n{F}\n{F}py\nx = mean([2])\n{F}", WHOLE),
+    "example of its use": (
+        f"{F}python\n{WHOLE}\n{F}\n{F}python\nprint(mean([1]))\n{F}\n{F}py\nx = mean([2])\n{F}",
+        WHOLE,
+    ),
     "shell first": (f"{F}bash\npip install x\n{F}\n{F}python\n{WHOLE}\n{F}\n{F}text\n1.0\n{F}", WHOLE),
     "tests in the block": (f"{F}python\n{WHOLE}\n\nassert mean([1]) == 1\n{F}", WHOLE),
     "bare": (WHOLE, WHOLE),
@@ -45,7 +51,10 @@ FORMS = {
     "[PYTHON]": (f"[PYTHON]\n{WHOLE}\n[/PYTHON]\nDone", WHOLE),
     "[BEGIN]": (f"[BEGIN]\n{WHOLE}\n[DONE]", WHOLE),
     "<answer> around a fence": (f"<answer>\n{F}python\n{WHOLE}\n{F}\n</answer>", WHOLE),
-    "a session": (f"{F}pycon\n>>> def mean(xs):\n...     return sum(xs) / len(xs)\n...\n>>> mean([1])\n1.0\n{F}", WHOLE),
+    "a session": (
+        f"{F}pycon\n>>> def mean(xs):\n...     return sum(xs) / len(xs)\n...\n>>> mean([1])\n1.0\n{F}",
+        WHOLE,
+    ),
     "thinking": (f"<think>\n{F}python\n{OTHER}\n{F}\n</think>\n{F}python\n{WHOLE}\n{F}", WHOLE),
     "thinking that the prompt began": (f"{F}python\n{OTHER}\n{F}\n</think>\n{F}python\n{WHOLE}\n{F}", WHOLE),
     "thinking without end": (f"<think>\n{F}python\n{OTHER}\n{F}\nbut", ""),
@@ -76,7 +85,9 @@ def test_programs_that_read_standard_input():
     assert answered(f"{first}\n", None) == first
 
 
-LINES = st.lists(st.sampled_from(["x = 1", "", "    y", "text", F, "~~~", f"    {F}", "`" * 4, f"  {F}", "a `b` c"]), max_size=6)
+LINES = st.lists(
+    st.sampled_from(["x = 1", "", "    y", "text", F, "~~~", f"    {F}", "`" * 4, f"  {F}", "a `b` c"]), max_size=6
+)
 
 
 @given(LINES, st.sampled_from([F, "~~~", "`" * 4, "~" * 5]), st.integers(0, 3))

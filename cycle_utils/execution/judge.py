@@ -18,7 +18,11 @@ from cycle_utils.execution.verdict import ERROR, TIMEOUT, Verdict
 from cycle_utils.problems import Problem
 
 # A limit of which a known solution needs more than a quarter is stretched to four times what it needs [EvalPlus].
-REFERENCE_FACTOR, REFERENCE_LIMIT, REFERENCES = 4.0, 20.0, 2  # and the limit of that solution, over the judge's own; tried
+REFERENCE_FACTOR, REFERENCE_LIMIT, REFERENCES = (
+    4.0,
+    20.0,
+    2,
+)  # and the limit of that solution, over the judge's own; tried
 LEAST_MEMORY_MB = 64  # Python itself needs about half of this
 
 
@@ -118,7 +122,6 @@ class Judge:
             batch.close()
         return batch.verdicts
 
-
     def _once_more(self, batch: _Batch, late: list[tuple[Job, Verdict, bool]]) -> Iterator[Job]:
         """The jobs that are to be judged again, of those that hit the limit; the others' verdicts are final.
 
@@ -137,7 +140,7 @@ class Judge:
                 batch.settle(job, verdict)
 
     def _reference_seconds(self, problem: Problem) -> float:
-        """Seconds that a known solution of a problem takes on this machine, of what the limit counts; 0: none is known."""
+        """Seconds, of what the limit counts, that a known solution of a problem takes on this machine; 0: unknown."""
         key = _content(problem)
         if key not in self._references:
             slim = replace(_slim(problem), time_limit=REFERENCE_LIMIT * self._settings.time_limit)

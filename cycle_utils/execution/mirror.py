@@ -16,9 +16,11 @@ Comparisons are made here, on plain data, so that an object that lies gains noth
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import importlib
+import operator
 import sys
 import types
 from collections.abc import Callable
@@ -72,7 +74,7 @@ _CLASS_ATTRIBUTES = ("__annotations__", "__match_args__")
 
 
 # Methods of plain data that compare it with their argument: the answer of an object would be taken at its word.
-_COMPARING = frozenset("startswith endswith issubset issuperset isdisjoint".split())
+_COMPARING = frozenset(["startswith", "endswith", "issubset", "issuperset", "isdisjoint"])
 
 
 class Kept:
@@ -166,23 +168,28 @@ def _no_membership(self, item):
     raise cannot_carry(type(self).__name__, " whose items cannot be listed")
 
 
-_OPERATORS = ("add sub mul truediv floordiv mod pow matmul and or xor lshift rshift divmod").split()
+_ORDERS = "lt le gt ge"
+_QUESTIONS = (
+    "len iter next str repr bool format bytes abs round int float complex reversed index neg pos invert getitem "
+    "setitem delitem aiter"
+)
+_OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift divmod"
+_CALLS = "enter aenter anext dir"
 # How the special methods that a class of the program defines are answered here.
 _SPECIALS: dict[str, Callable] = {
     "__call__": lambda self, *args, **kwargs: _ask(type(self), "call", self, args, tuple(kwargs.items())),
     "__eq__": _same,
-    **{f"__{name}__": _ordered(name) for name in ("lt", "le", "gt", "ge")},
-    **{f"__{name}__": _unary(name) for name in (
-        "len iter next str repr bool format bytes abs round int float complex reversed index neg pos invert "
-        "getitem setitem delitem aiter"
-    ).split()},
-    **{f"__{name}__": _binary(f"{name}_" if name in ("and", "or") else name) for name in _OPERATORS},
-    **{f"__r{name}__": _binary(f"{name}_" if name in ("and", "or") else name, True) for name in _OPERATORS},
-    **{f"__i{name}__": _binary(f"i{name}") for name in _OPERATORS if name != "divmod"},
-    **{f"__{name}__": _by_name(f"__{name}__") for name in "enter aenter anext dir".split()},
-    **{f"__{name}__": _leaving(f"__{name}__") for name in ("exit", "aexit")},
     "__await__": _awaited,
-}  # fmt: skip
+    **{f"__{name}__": _ordered(name) for name in _ORDERS.split()},
+    **{f"__{name}__": _unary(name) for name in _QUESTIONS.split()},
+    **{f"__{name}__": _by_name(f"__{name}__") for name in _CALLS.split()},
+    **{f"__{name}__": _leaving(f"__{name}__") for name in ("exit", "aexit")},
+}
+for _name in _OPERATORS.split():
+    _what = f"{_name}_" if _name in ("and", "or") else _name
+    _SPECIALS |= {f"__{_name}__": _binary(_what), f"__r{_name}__": _binary(_what, True)}
+    if _name != "divmod":
+        _SPECIALS[f"__i{_name}__"] = _binary(f"i{_name}")
 # A mirror that holds plain data compares, counts and shows it by itself; of these it asks all the same.
 _ASKED_OF_DATA = {"__call__", "__str__", "__repr__", "__format__", "__getitem__", "__enter__", "__exit__"}
 
@@ -195,6 +202,14 @@ class _Forward:
 
     def __get__(self, instance, owner=None):
         return _ask(owner, "getattr", owner if instance is None else instance, self._name)
+
+
+class _Fields:
+    """The fields of a data class, as ``dataclasses`` looks for them: their names are the program's."""
+
+    def __get__(self, instance, owner):
+        names = [str(name) for name in _ask(owner, "getattr", owner, "__dataclass_fields__")]
+        return dataclasses.make_dataclass("Fields", names).__dataclass_fields__
 
 
 def finished(border: Outside, awaitable: object):
@@ -329,6 +344,8 @@ class Outside(Border):
         holds_data = any(plain.base_of(base) or issubclass(base, BaseException) for base in concrete)
         space = {_BORDER: self, "__slots__": (), "__module__": "__main__", **_attributes(own, holds_data)}
         space["__doc__"] = _Forward("__doc__")
+        if "__dataclass_fields__" in own:
+            space["__dataclass_fields__"] = _Fields()
         if any(issubclass(base, BaseException) for base in concrete):
             del space["__slots__"]
             space |= {"__setattr__": BaseException.__setattr__, "__str__": _message}
@@ -436,9 +453,8 @@ def _is_public(name: object) -> bool:
 _SERVICES: dict[str, Callable] = {
     "call": lambda value, args, pairs: value(*args, **dict(pairs)),
     "next": next, "getattr": getattr, "setattr": setattr, "len": len, "iter": iter, "str": str, "repr": repr,
-    "bool": bool, "getitem": lambda value, key: value[key], "setitem": lambda value, key, item: value.__setitem__(key, item),
-    "contains": lambda value, item: item in value, "eq": lambda value, other: value == other,
-    "lt": lambda value, other: value < other,
+    "bool": bool, "getitem": operator.getitem, "setitem": operator.setitem,
+    "contains": operator.contains, "eq": operator.eq, "lt": operator.lt,
 }  # fmt: skip
 
 
@@ -478,7 +494,16 @@ def _library_type(module: str, name: str) -> type:
 
 
 # Modules whose exceptions programs raise; imported when one arrives.
-_ERROR_MODULES = ("json.decoder", "decimal", "re", "sre_constants", "zipfile", "queue", "statistics", "asyncio.exceptions")
+_ERROR_MODULES = (
+    "json.decoder",
+    "decimal",
+    "re",
+    "sre_constants",
+    "zipfile",
+    "queue",
+    "statistics",
+    "asyncio.exceptions",
+)
 
 
 def _library_name(value: object) -> list[str] | None:

@@ -48,7 +48,7 @@ def _library() -> dict[str, str]:
 
 
 def prelude(code: bytes) -> bytes:
-    """As much of the prelude as a program has names for, as marshalled code: all of it would take longer than the program.
+    """As much of the prelude as a program has names for, as marshalled code: all would take longer than the program.
 
     A program that makes its code as it runs gets all.
     """

@@ -30,7 +30,7 @@ from cycle_utils.execution.verdict import CRASHED, ERROR, FAILED, PASSED, TIMEOU
 from cycle_utils.problems import Problem
 
 ENTRY = 0  # the number of the function under test, known to both sides of the border
-OWN_SECONDS, OWN_FACTOR = 10.0, 3.0  # CPU time of this process over one program: the larger of these, the one of the limit
+OWN_SECONDS, OWN_FACTOR = 10.0, 3.0  # of this process over one program: CPU seconds, or so many limits if that is more
 OWN_MEMORY = 4 << 30  # bytes of address space of this process
 OUTPUT_ROOM = 1 << 20  # bytes a stdin program may print beyond four times what is expected
 
@@ -297,9 +297,7 @@ class FunctionTrial:
     which the sandbox need not wait: the next program's trial may have begun.
     """
 
-    def __init__(
-        self, runner: Runner, task_id: str, suite: FunctionSuite, program: Program, final: bool, limit: float
-    ):
+    def __init__(self, runner: Runner, task_id: str, suite: FunctionSuite, program: Program, final: bool, limit: float):
         self.task_id, self.suite = task_id, suite
         self._candidate = Candidate(runner, suite, program, final, limit)
         self._again = Candidate(runner, suite, program, final, limit)  # for a talk, where plain values do not do
@@ -433,9 +431,9 @@ class _Refused:
 class Desk:
     """A referee's work: messages in, verdicts out, one program in the sandbox while the last one is evaluated.
 
-    In: ``("problem", key, problem, suite)`` (the suite as it was read before, or ``None``), ``("job", number, key, sources,
-    alone)``, ``("forget",)``. Out: which layers of isolation hold; then ``(number, verdict, busy)`` for each job, in order,
-    and ``("read", key, suite)`` when a suite was read that may be kept for others.
+    In: ``("problem", key, problem, suite)`` (the suite as it was read before, or ``None``), ``("job", number, key,
+    sources, alone)``, ``("forget",)``. Out: which layers of isolation hold; then ``(number, verdict, busy)`` for each
+    job, in order, and ``("read", key, suite)`` when a suite was read that may be kept for others.
     """
 
     def __init__(self, connection: Connection, settings: Settings):
@@ -544,7 +542,9 @@ def serve(connection: Connection, settings: Settings) -> None:
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda _: None  # generators of programs that are gone end as they may
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (OWN_MEMORY if hard == resource.RLIM_INFINITY else min(OWN_MEMORY, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (OWN_MEMORY if hard == resource.RLIM_INFINITY else min(OWN_MEMORY, hard), hard)
+    )
     sys.set_int_max_str_digits(0)  # APPS has integers of thousands of digits
     desk = Desk(connection, settings)
     try:

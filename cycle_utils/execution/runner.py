@@ -65,7 +65,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one request: ``kind`` is ``value``, ``error``, ``object``, ``ask``, ``timeout`` or ``crashed``.
+    """What came back for a request: ``kind`` is ``value``, ``error``, ``object``, ``ask``, ``timeout`` or ``crashed``.
 
     ``payload`` is the value; ``[type name, message, source line]`` of an exception; the type name of a value that is
     not plain; what the program asks of an object of the tests; or a crash's reason. ``error`` is an exception

@@ -353,7 +353,7 @@ class _Reader(ast.NodeTransformer):
 _WRAPPERS = ("list", "tuple", "set", "frozenset", "dict", "sorted", "len", "sum")
 
 _STRAIGHT = (ast.Module, ast.Assert, ast.Expr, ast.Compare, ast.Call, ast.UnaryOp, ast.BinOp, ast.Attribute)
-_STRAIGHT += (ast.Subscript, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.keyword, ast.Assign)
+_STRAIGHT += (ast.Subscript, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.keyword)
 
 
 def _new(kind: type, *fields) -> ast.AST:

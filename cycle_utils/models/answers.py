@@ -116,16 +116,11 @@ def _width(indent: str) -> int:
 
 def _python_blocks(answer: str) -> list[_Block]:
     """All blocks that are or may be Python, in order; those of that language only, where there are any."""
-    tagged = [next(part for part in found[1::2] if part) for found in map(_tag_parts, _TAGGED.finditer(answer)) if found]
+    tagged = [text for found in _TAGGED.finditer(answer) if (text := found[2] or found[3] or found[5])]
     blocks = [block for text in tagged for block in _fenced(text) or [_Block(0, "", "python", text.split("\n"), True)]]
     blocks = blocks or _fenced(answer)
     named = [block for block in blocks if block.info in _LANGUAGES[1:]]
     return named or [block for block in blocks if block.info in _LANGUAGES]
-
-
-def _tag_parts(found: re.Match) -> tuple[str | None, ...]:
-    parts = ("PYTHON", found[2], "BEGIN", found[3], found[4], found[5])
-    return parts if any(parts[1::2]) else ()
 
 
 def _fenced(answer: str) -> list[_Block]:
@@ -171,7 +166,8 @@ def _joined(blocks: list[str], entry_point: str) -> str:
         return blocks[0]
     whole = [i for i in defining if parsed(blocks[i])]
     answer = (whole or defining)[-1]
-    kept = [i for i, block in enumerate(blocks) if i == answer or (i not in defining and _only_defines(block, entry_point))]
+    others = {i for i, block in enumerate(blocks) if i not in defining and _only_defines(block, entry_point)}
+    kept = sorted({answer, *others})
     return "\n\n\n".join(blocks[i].strip("\n") for i in kept)
 
 

@@ -31,7 +31,8 @@ from cycle_utils.problems.problem import Problem, Test
 
 log = logging.getLogger(__name__)
 
-_HUMANEVAL = Source("openai/openai_humaneval", "main", "openai_humaneval/{split}-00000-of-00001.parquet")  # a local copy
+# Only ever a local copy: the package carries it.
+_HUMANEVAL = Source("openai/openai_humaneval", "main", "openai_humaneval/{split}-00000-of-00001.parquet")
 HUMANEVAL_PLUS = Source(
     "evalplus/humanevalplus", "d32357cf319e50e9c8d8dab5ea876c72b0fd321b", "data/{split}-00000-of-00001-*.parquet"
 )
@@ -129,7 +130,8 @@ class LeftOut:
         self._reasons.setdefault(reason, []).append(where)
 
     def __str__(self) -> str:
-        return "".join(f"; {len(places)} {reason}, the first in {places[0]}" for reason, places in self._reasons.items())
+        parts = [f"; {len(places)} {reason}, the first in {places[0]}" for reason, places in self._reasons.items()]
+        return "".join(parts)
 
     def say(self) -> None:
         if self._reasons:
@@ -430,7 +432,8 @@ def _text(path: Path) -> str:
 
 def _apps_problem(row: Mapping[str, Any], where: str, left_out: LeftOut) -> Problem:
     number = row.get("id", row.get("problem_id"))
-    missing = [name for name, there in (("id", number is not None), ("input_output", "input_output" in row)) if not there]
+    present = {"id": number is not None, "input_output": "input_output" in row}
+    missing = [name for name, is_there in present.items() if not is_there]
     if missing:
         raise ValueError(f"{where} lacks {', '.join(missing)}; give a file in upstream's format")
     tests = _object(row["input_output"], f"input_output of {where}") or {}
@@ -560,7 +563,8 @@ def _columns(found: Any, names: tuple[str, str], where: str) -> Iterator[tuple[A
             return zip(found[names[0]], found[names[1]], strict=True)
         return iter([(each[names[0]], each[names[1]]) for each in found])
     except (KeyError, TypeError) as problem:
-        raise ValueError(f"{where}: {' and '.join(names)} are wanted, of an object or of a list of objects") from problem
+        wanted = " and ".join(names)
+        raise ValueError(f"{where}: {wanted} are wanted, of an object or of a list of objects") from problem
 
 
 def _pairs(tests: Any, where: str) -> list[dict[str, str]]:

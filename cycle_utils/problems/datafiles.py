@@ -87,7 +87,7 @@ class Source:
         found = sorted(data.glob(pattern)) or sorted(data.glob(Path(pattern).name)) or self._converted(data, split)
         if not found:
             raise FileNotFoundError(
-                f"{data} holds no {Path(pattern).name} and no other Parquet or JSON-lines files of the split {split!r}; "
+                f"{data} holds no {Path(pattern).name} and no other Parquet or JSON-lines files of split {split!r}; "
                 f"give a folder as {self.repo} on the Hub has it"
             )
         yield from found
@@ -115,7 +115,7 @@ class Source:
 
 _UPSTREAM = "give a file in upstream's format"
 _EVALPLUS = (
-    "this is EvalPlus' own release (base_input, plus_input), without expected values; give the variant that the Hub has "
+    "this is EvalPlus' own release (base_input, plus_input), without expected values; give the variant on the Hub "
     "(evalplus/humanevalplus or evalplus/mbppplus), whose column `test` holds them"
 )
 _LOCAL = "give data= the path of a local copy"

@@ -3,6 +3,7 @@
 None may pass. The comment or name says what each tries; the test fills in ``{canary!r}`` and ``{secret!r}`` (files
 outside the sandbox), ``{port}`` (of a server on this machine) and ``{pid}`` (the judge's).
 """
+# ruff: noqa: E501 (a program a line reads best)
 
 # Return something that only pretends to be right, or tamper with whoever compares.
 FORGERS = {

@@ -43,7 +43,7 @@ class Inside(border.Border):
         enum = sys.modules.get("enum")
         if enum is not None and isinstance(value, enum.Enum):
             data = plain.encode(value._value_, self)
-        elif base is not None and depth <= plain.MAX_DEPTH:
+        elif base is not None and base is not kind and depth <= plain.MAX_DEPTH:
             data = plain.content(value, self, depth, base)
             if plain.is_mutable(kind):
                 self.watch(number, value, data)
@@ -179,6 +179,11 @@ def _finish_next(iterator: object) -> object:
     return _finish(_start(anext(iterator)))
 
 
+_BUILTINS = "len iter next str repr bool format bytes abs round int float complex hash reversed divmod dir aiter"
+_OPERATORS = (
+    "getitem setitem delitem lt le gt ge add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift neg "
+    "pos invert index iadd isub imul itruediv ifloordiv imod ipow imatmul iand ior ixor ilshift irshift"
+)
 OPERATIONS = {
     "call": lambda function, args, pairs: function(*args, **dict(pairs)),
     "getattr": getattr,
@@ -192,14 +197,9 @@ OPERATIONS = {
     "finish": _finish,
     "anext": _finish_next,
     "equal": lambda left, right: left == right,
-    **{name: getattr(builtins, name) for name in (
-        "len iter next str repr bool format bytes abs round int float complex hash reversed divmod dir iter aiter"
-    ).split()},
-    **{name: getattr(operator, name) for name in (
-        "getitem setitem delitem lt le gt ge add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift neg "
-        "pos invert index iadd isub imul itruediv ifloordiv imod ipow imatmul iand ior ixor ilshift irshift"
-    ).split()},
-}  # fmt: skip
+    **{name: getattr(builtins, name) for name in _BUILTINS.split()},
+    **{name: getattr(operator, name) for name in _OPERATORS.split()},
+}
 
 
 # -- objects of the tests, seen from here -----------------------------------------------------------------------------

@@ -81,7 +81,8 @@ class Flat:
         """A value that is not plain: by its plain part, where it has one, else by the name of its type."""
         self.met = str(type(value).__name__)
         base = None if depth > MAX_DEPTH else base_of(type(value))
-        return {"object": self.met} if base is None else content(value, self, depth, base)
+        has_data = base is not None and base is not type(value)
+        return content(value, self, depth, base) if has_data else {"object": self.met}
 
     def arrive(self, kind: str, payload: object) -> object:
         if kind == "object":
@@ -98,7 +99,7 @@ def encode(value: object, border: Flat, depth: int = 0) -> object:
         return value
     if depth > MAX_DEPTH:
         return border.depart(value, depth)
-    if kind in MUTABLE or is_array(kind):
+    if kind in MUTABLE or (is_array(kind) and _is_plain_array(value)):
         return border.share(value, depth)
     return content(value, border, depth)
 
@@ -184,6 +185,8 @@ _LIBRARY = {
     ("uuid", "UUID"): _moment_parts("int"),
     ("re", "Pattern"): _moment_parts("pattern", "flags"),
 }
+
+
 def parts(kind: type, value: object) -> tuple:
     """The arguments from which ``kind`` makes its value anew."""
     make = _LIBRARY.get((kind.__module__, kind.__name__))
@@ -201,6 +204,11 @@ def is_array(kind: type) -> bool:
     return kind.__name__ in ("array", "ndarray") and kind in (_loaded("array", "array"), _loaded("numpy", "ndarray"))
 
 
+def _is_plain_array(array: object) -> bool:
+    dtype = getattr(array, "dtype", None)  # of numpy's
+    return dtype is None or dtype.kind == "O" or _PLAIN_DTYPE.match(dtype.str) is not None
+
+
 def is_mutable(kind: type) -> bool:
     """Whether objects of a type hold plain data that may change."""
     base = base_of(kind)
@@ -210,9 +218,8 @@ def is_mutable(kind: type) -> bool:
 def base_of(kind: type) -> type | None:
     """The type of plain data that a type is, or that a program's class derives from."""
     for base in type.__dict__["__mro__"].__get__(kind):
-        if base in _BASES or is_array(base) or (base.__module__, base.__name__) in _LIBRARY and base is _loaded(
-            base.__module__, base.__name__
-        ):
+        name = (base.__module__, base.__name__)
+        if base in _BASES or is_array(base) or (name in _LIBRARY and base is _loaded(*name)):
             return base
     return None
 

@@ -59,7 +59,7 @@ class Server:
         return message[:1], [int(number) for number in (message[1:],) if number] + list(fds)
 
     def fork(self, cpu: int, *fds: int) -> None:
-        """A child with that limit and these descriptors: a socket, the file with the job, and perhaps standard input and output."""
+        """A child with that limit and these descriptors: socket, file with the job, perhaps standard streams."""
         self.pid = kernel.fork()
         if self.pid == 0:
             self._become_child(cpu, *fds)
