@@ -109,7 +109,8 @@ def stale() -> Iterator[str]:
 
 
 def _stale(name: str, found: Mapping[str, Any]) -> Iterator[str]:
-    again = "run `make results`"
+    by_hand = f"run `python -m cycle_utils.study.publishing {name} --publish`"
+    again = by_hand if name in BY_HAND else "run `make results`"
     if found["notebook"] != notebook_hash(NOTEBOOKS / f"{name}.ipynb"):
         yield f"the notebook was changed since it was executed; {again}"
     if name not in BY_HAND and found["package"] != runs.source_hash():
