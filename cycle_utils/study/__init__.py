@@ -10,6 +10,7 @@ from cycle_utils.study.contenders import (
     PRETRAINED,
     TUNED,
     contender,
+    edition,
     recipe,
     run_budget,
     run_loops,
@@ -18,6 +19,6 @@ from cycle_utils.study.contenders import (
 )
 
 __all__ = [
-    "CONTENDERS", "CYCLE", "PRETRAINED", "TUNED", "contender", "recipe", "run_budget", "run_loops", "sampling",
-    "trained",
+    "CONTENDERS", "CYCLE", "PRETRAINED", "TUNED", "contender", "edition", "recipe", "run_budget", "run_loops",
+    "sampling", "trained",
 ]  # fmt: skip

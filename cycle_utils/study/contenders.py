@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from cycle_utils.models.prompts import FIELDS
 from cycle_utils.models.sampling import Sampling
 from cycle_utils.problems.tinyprograms import AMBIGUITY
 
+TINYPROGRAMS = "tinyprograms"
 PRETRAINED, TUNED, CYCLE = CONTENDERS = ("pre-trained", "fine-tuned", "CYCLE")
 
 
@@ -60,10 +62,10 @@ def recipe(
     how = _given(batch_size=batch_size, accumulation=accumulation, learning_rate=learning_rate)
     how |= {"lora": lora, "merged": merged, "gradient_checkpointing": gradient_checkpointing}
     tune = replace(tune, train=replace(tune.train, **how, **_given(steps=finetune_steps)))
-    drawn = sampling(max_new_tokens, generation_batch, Distil().sampling)
+    drawn = sampling(max_new_tokens, generation_batch, Distil().sampling, train_benchmark)
     data = Distil(
         fine_tune=tune, target=target, sampling=drawn, faults=faults, keep_passing=keep_passing,
-        **_given(samples=samples),
+        strays=train_benchmark != TINYPROGRAMS, **_given(samples=samples),
     )  # fmt: skip
     masking = Masking(mask_ratio, mask_span, mask_redraw)
     refine = RefineTrain(distil=data, masking=masking, refine_share=refine_share, fields=tuple(fields))
@@ -71,10 +73,27 @@ def recipe(
 
 
 def sampling(
-    max_new_tokens: int | None = None, generation_batch: int | None = None, start: Sampling | None = None
-) -> Sampling:
-    """``start`` (the default sampling) with another length of programs, in tokens, or batch, in sequences."""
-    return replace(start or Sampling(), **_given(max_new_tokens=max_new_tokens, batch_size=generation_batch))
+    max_new_tokens: int | None = None, generation_batch: int | None = None, start: Sampling | None = None,
+    benchmark: str = TINYPROGRAMS,
+) -> Sampling:  # fmt: skip
+    """``start`` (the default sampling) with another length of programs, in tokens, or batch, in sequences.
+
+    On other benchmarks than TinyPrograms each program draws random numbers of its own, and ends as soon as it is whole.
+    """
+    how = {} if benchmark == TINYPROGRAMS else {"draws": "own", "stop_early": True}
+    return replace(start or Sampling(), **_given(max_new_tokens=max_new_tokens, batch_size=generation_batch), **how)
+
+
+def edition(model: str, benchmark: str, *more: str) -> str:
+    """What is added to the names of tables and figures that are not the study's own: nothing on TinyPrograms.
+
+    Args:
+        more: what else sets this edition apart, such as the style of its prompts.
+    """
+    if benchmark == TINYPROGRAMS:
+        return ""
+    names = [benchmark] if model == TINY else [re.sub(r"[^a-z0-9.]+", "-", Path(model).stem.lower()), benchmark, *more]
+    return "".join(f"_{name}" for name in names)
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -85,7 +104,8 @@ def contender(name: str, config: RefineTrain, where: Loop, progress: bool = True
     """``where`` for one of :data:`CONTENDERS`, its model trained first if needed, or for another model.
 
     The pre-trained LM never saw the template, so it is prompted in the plain style, as in the artifact; one that chats
-    is asked by ``chat``, before and after its training. Another model is named as :func:`~cycle_utils.models.load_model` knows it, and asked in the style of ``where``.
+    is asked by ``chat``, before and after its training. Another model is named as
+    :func:`~cycle_utils.models.load_model` knows it, and asked in the style of ``where``.
     """
     tune = config.distil.fine_tune
     if name not in CONTENDERS:
