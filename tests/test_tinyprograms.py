@@ -218,7 +218,7 @@ def test_generation_is_seeded():
 
 def test_generation_does_not_depend_on_the_process():
     script = (
-        "import hashlib; from cycle_utils import tinyprograms as tp\n"
+        "import hashlib; from cycle_utils.problems import tinyprograms as tp\n"
         "print(hashlib.sha256(repr([(p.prompt, p.tests, p.canonical_solutions, p.meta['open'])"
         " for p in tp.generate('test', 40)]).encode()).hexdigest())"
     )
