@@ -22,7 +22,7 @@ READY := .venv/.ready
 REAL := .venv/.real
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study real ablations keep results test lab html bench-judge bench-training clean
+.PHONY: help setup study real ablations keep results test lab html bench-judge bench-training bench-generation clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-judge: $(READY)  ## the judge beside the reference checker (DATA=file of H
 
 bench-training: $(READY)  ## training and generation beside padding everything to the block length
 	$(BIN)/python benchmarks/bench_training.py --save training_speed
+
+bench-generation: $(REAL)  ## decoding in slots beside batches of transformers, a real LM on HumanEval
+	$(BIN)/python benchmarks/bench_generation.py --save generation_speed
 
 clean:  ## remove the environment and caches; runs/, reproduction/ and results/ stay
 	rm -rf .venv build html *.egg-info .pytest_cache .ruff_cache .hypothesis

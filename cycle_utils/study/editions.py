@@ -32,7 +32,7 @@ def _real(notebook: str, benchmark: str, style: str) -> tuple[str, Edition]:
     return f"{notebook}_{SMOLLM2}_{benchmark}_{style}", Edition(notebook, parameters)
 
 
-EDITIONS = dict(_real("01_copy_rate", "humaneval", style) for style in ("chat", "plain"))
+EDITIONS = dict(_real("01_copy_rate", "humaneval", style) for style in ("chat",))
 
 
 def notebook_of(name: str) -> str:

@@ -28,7 +28,7 @@ BY_HAND = ("09_explore", "10_tiny_lm")  # executed for their own sake: no table 
 WIDENING = {"seeds", "ladder", "interactive"}  # parameters that make no result smaller
 LEAST_SEEDS = 3
 # Tables that carry what they rest on: timings their machine, programs from elsewhere the file that they came in.
-_MEASURED = ("study_", "judge_", "training_", "programs_")
+_MEASURED = ("study_", "judge_", "training_", "generation_", "programs_")
 _ABOUT_ALL = ("claims", "findings", "real_lm")  # made of the tables of several notebooks
 _stamping = Lock()  # several notebooks may be published at once
 
