@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 
 _RUNNER = """
 import json, os, sys
@@ -37,11 +38,13 @@ main()
 
 def passes(sources: list[str]) -> list[bool]:
     """Of each script, whether it ends without an exception."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _RUNNER],
-        input=json.dumps(sources) + "\n",
-        capture_output=True,
-        text=True,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # scripts write files
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _RUNNER],
+            input=json.dumps(sources) + "\n",
+            capture_output=True,
+            text=True,
+            cwd=folder,
+        )
     assert done.returncode == 0, done.stderr
     return [line == "True" for line in done.stdout.splitlines() if line in ("True", "False")]
