@@ -67,6 +67,9 @@ def test_without_strays_a_text_without_the_entry_point_is_no_program():
     assert trim("\nplus = 5", "add", PROMPT, strays=False) == ""
     assert trim(BODY, "add", PROMPT, strays=False) == BODY
     assert trim(WHOLE, "add", PROMPT, strays=False) == WHOLE
+    both = f" 'a value'\n\n# Better:{WHOLE}\n\nprint(1)"
+    assert trim(both, "add", PROMPT, strays=False) == f" 'a value'\n\n# Better:{WHOLE}"
+    assert trim(both, "add", PROMPT) == " 'a value'"
 
 
 def test_a_program_that_reads_input_ends_before_the_next_header():

@@ -35,14 +35,18 @@ def trim(completion: str, entry_point: str | None, prompt: str = "", strays: boo
 
     Args:
         prompt: what the text continues; names that it defines need no definition behind the program.
-        strays: keep a text without the entry point; else all from its first line at the left margin goes.
+        strays: keep a text without the entry point, and take a body for the program though a definition stands behind
+            it. Else, as the tiny LM's loops were published, all from the first line at the left margin of such a text
+            goes, and a definition counts wherever it stands.
     """
     if entry_point is None:
         return min((completion.split(f"\n{header}")[0] for header in HEADERS), key=len).rstrip()
     lines = completion.split("\n")
-    if not strays and not _is_body(lines, entry_point, prompt) and not defines(completion, entry_point):
-        return _unfinished(lines, entry_point, body=True)
-    return _find(completion, entry_point, prompt).text
+    if strays:
+        return _find(completion, entry_point, prompt).text
+    if defines(completion, entry_point):
+        return _find(completion, entry_point, prompt, body=False).text
+    return _find(completion, entry_point, prompt).text if _is_body(lines, entry_point, prompt) else _cut(lines)
 
 
 def is_whole(completion: str, entry_point: str | None, prompt: str = "") -> bool:
@@ -59,9 +63,9 @@ class _Found:
     final: bool
 
 
-def _find(completion: str, entry_point: str, prompt: str) -> _Found:
+def _find(completion: str, entry_point: str, prompt: str, body: bool | None = None) -> _Found:
     lines = completion.split("\n")
-    body = _is_body(lines, entry_point, prompt)
+    body = _is_body(lines, entry_point, prompt) if body is None else body
     if not body and not is_defined(completion, entry_point):
         return _Found("\n".join(_python_of(lines)).rstrip(), False)
     opening = f"def _({_parameters(prompt, entry_point)}):" if body else ""
@@ -72,7 +76,7 @@ def _find(completion: str, entry_point: str, prompt: str) -> _Found:
         node = _definition(tree, "_" if body else entry_point) if tree else None
         if node:
             return _with_needs(source, node.end_lineno, end, prompt, opening)
-    return _Found(_unfinished(lines, entry_point, body), False)
+    return _Found(_cut(lines, None if body else entry_point), False)
 
 
 def _is_body(lines: Sequence[str], entry_point: str, prompt: str) -> bool:
@@ -212,10 +216,14 @@ def _python_of(lines: Sequence[str]) -> Sequence[str]:
     return next((lines[:end] for end in reversed(ends) if _parsed(lines[:end])), lines)
 
 
-def _unfinished(lines: Sequence[str], entry_point: str, body: bool) -> str:
-    """The part of a text that belongs to a definition which is nowhere whole, by the look of its lines."""
-    begins = 0 if body else next((n for n, line in enumerate(lines) if defines(line, entry_point)), 0)
+def _cut(lines: Sequence[str], entry_point: str | None = None) -> str:
+    """The part of a text that belongs to a definition which is nowhere whole, by the look of its lines.
+
+    Args:
+        entry_point: of a definition that the text holds; none for a body.
+    """
+    begins = next((n for n, line in enumerate(lines) if entry_point and defines(line, entry_point)), 0)
     ends = (n for n, line in enumerate(lines) if n > begins and line.strip() and not line[0].isspace())
-    goes_on = _CLOSING if body else _CLOSING + ("def ", "async ", "class ", "@")
+    goes_on = _CLOSING + ("def ", "async ", "class ", "@") if entry_point else _CLOSING
     end = next((n for n in ends if not lines[n].startswith(goes_on)), len(lines))
     return "\n".join(lines[:end]).rstrip()
