@@ -9,6 +9,7 @@ import pytest
 from cycle_utils import study
 from cycle_utils.paths import NOTEBOOKS
 from cycle_utils.study.editions import EDITIONS, belongs, notebook_of, real_lm
+from cycle_utils.study.summary import real_finding
 
 
 @pytest.mark.parametrize("name", EDITIONS)
@@ -45,4 +46,19 @@ def test_the_table_of_the_real_lm_comes_from_its_editions(tmp_path):
     table.to_csv(tmp_path / f"01_in_short{name.removeprefix(edition.notebook)}.csv", index=False)
     found = real_lm(tmp_path)
     assert list(found.columns) == ["asked", "decoding", "one-time"]
-    assert found["asked"][0] == f"{edition.parameters['style']}, {edition.parameters['benchmark']}"
+    assert found["asked"][0] == f"{edition.parameters['style']} on {edition.parameters['benchmark']}"
+
+
+def test_what_an_edition_found_is_told_from_its_tables(tmp_path):
+    short = pd.DataFrame([
+        {"decoding": "greedy", "one-time": "5 %", "after 4 refinements": "5 %", "5 samples": "",
+         "exact copies, round 1": "70 %", "equal by chance": ""},
+        {"decoding": "sampled", "one-time": "4 %", "after 4 refinements": "6 %", "5 samples": "8 %",
+         "exact copies, round 1": "50 %", "equal by chance": "5 %"},
+    ])  # fmt: skip
+    chance = pd.DataFrame([{"share": "beyond chance", "value": 0.45, "low": 0.4, "high": 0.5}])
+    told = real_finding(short, chance)
+    assert told.startswith("**It copies.** 50 % of its first refinements") and "45.0 points more [40.0, 50.0]" in told
+    assert "4 refinements bring it from 4 % to 6 %" in told and "5 samples without any refinement solve 8 %" in told
+    chance["low"] = -0.1
+    assert "not shown to copy more than by chance" in real_finding(short, chance)

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils.models.gguf import SMOLLM2
+from cycle_utils.study.summary import real_finding
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,25 @@ def belongs(file: Path, name: str) -> bool:
 
 def real_lm(tables: Path) -> pd.DataFrame:
     """What the published editions of 01 found, one row for each style and decoding, from their own tables."""
-    found = []
-    for name, edition in EDITIONS.items():
-        path = tables / f"01_in_short{name.removeprefix(edition.notebook)}.csv"
-        if path.is_file():
-            table = pd.read_csv(path, keep_default_na=False)
-            style = f"{edition.parameters['style']}, {edition.parameters['benchmark']}"
-            found.append(table.assign(asked=style)[["asked", *(c for c in table.columns if c != "feedback_tests")]])
+    found = [
+        table.assign(asked=asked(name))[["asked", *(c for c in table.columns if c != "feedback_tests")]]
+        for name, table in _read("01_in_short", tables).items()
+    ]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["asked"])
+
+
+def real_findings(tables: Path) -> str:
+    """The same in words, a paragraph for each edition."""
+    short, chance = _read("01_in_short", tables), _read("01_chance", tables)
+    return "\n".join(f"Asked by {asked(name)}: {real_finding(short[name], chance[name])}" for name in short)
+
+
+def asked(name: str) -> str:
+    """How an edition asks, and what."""
+    return "{style} on {benchmark}".format(**EDITIONS[name].parameters)
+
+
+def _read(table: str, tables: Path) -> dict[str, pd.DataFrame]:
+    """One of the tables of each edition that has it."""
+    paths = {name: tables / f"{table}{name.removeprefix(e.notebook)}.csv" for name, e in EDITIONS.items()}
+    return {name: pd.read_csv(path, keep_default_na=False) for name, path in paths.items() if path.is_file()}

@@ -23,6 +23,7 @@ CLAIMS = {
 }  # fmt: skip
 
 TABLES = (
+    "01_chance",
     "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "05_pgm_differences", "08_inputs_differences",
 )  # fmt: skip
 
@@ -110,12 +111,28 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
         return _rate(_row(tables["07_copies"], model=name, protocol="loop", refinements="round 1", kind="exact"))
 
     gap = _row(tables["07_copy_gaps"], than=TUNED, protocol="loop", refinements="round 1")
-    fewer = gap["verdict"] == "lower"
+    beyond = _row(tables["01_chance"], share="beyond chance")
+    fewer, more = gap["verdict"] == "lower", beyond["low"] > 0
     return (
-        f"**Copying is real; that learning to refine lowers it is shown{'' if fewer else ' only in part'}.** Exact "
-        f"copies are {copied(PRETRAINED)} of the pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned "
-        f"one's and {copied(CYCLE)} of CYCLE's. Between the last two the difference is "
-        f"{'shown' if fewer else 'not shown'}: CYCLE copies {_points(gap)}."
+        f"**That the tiny LM copies more than by chance is {'shown' if more else 'not shown'}; that learning to refine "
+        f"lowers its copies is shown{'' if fewer else ' only in part'}.** Exact copies are {copied(PRETRAINED)} of the "
+        f"pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned one's and {copied(CYCLE)} of CYCLE's. "
+        f"In one seed the pre-trained LM copies {_points(beyond)} than two independent answers of it agree. Between "
+        f"fine-tuned LM and CYCLE the difference is {'shown' if fewer else 'not shown'}: CYCLE copies {_points(gap)}."
+    )
+
+
+def real_finding(short: pd.DataFrame, chance: pd.DataFrame) -> str:
+    """What one edition of 01 found, in a sentence or two, from its tables ``01_in_short`` and ``01_chance``."""
+    sampled = short[short["equal by chance"] != ""].iloc[0]
+    after, samples = (next(c for c in short.columns if c.endswith(end)) for end in (" refinements", " samples"))
+    beyond = _row(chance, share="beyond chance")
+    word = "copies" if beyond["low"] > 0 else "is not shown to copy more than by chance"
+    return (
+        f"**It {word}.** {sampled['exact copies, round 1']} of its first refinements hand the faulty program back, "
+        f"{_points(beyond)} than independent answers agree by chance. {after.removeprefix('after ')} bring it from "
+        f"{sampled['one-time']} to {sampled[after]} of the problems; {samples} without any refinement solve "
+        f"{sampled[samples]}.\n"
     )
 
 
