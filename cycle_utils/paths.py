@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,3 +60,9 @@ def writing(folder: Path) -> Iterator[None]:
             raise
         advice = f"make room there, or set {HOME} to another folder"
         raise OSError(error.errno, f"cannot write to {folder} ({error.strerror}): {advice}") from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

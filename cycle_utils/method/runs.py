@@ -36,7 +36,8 @@ from cycle_utils.method import processes
 from cycle_utils.models.gguf import digest_of, is_gguf
 from cycle_utils.models.loading import base_of, locate
 from cycle_utils.models.servers import split_name
-from cycle_utils.paths import PACKAGE, ROOT, runs_dir
+from cycle_utils.paths import PACKAGE, ROOT, digest, runs_dir
+from cycle_utils.problems.benchmarks import told_data
 
 METHOD = 1  # raise it when what the stages make changes (publishing.check_method tells): older runs are not reused then
 RECORD = "run.json"
@@ -79,20 +80,22 @@ class Run:
 def key_of(config: Any) -> str:
     """Name of a config's folder: its stage and a digest of everything that it sets.
 
-    A model folder counts by its weights, not by its path: other weights in the same place are another run. The
-    name of a model that runs elsewhere counts as it is, a folder in it by its weights.
+    A model folder counts by its weights, not by its path: other weights in the same place are another run. A
+    benchmark's local copy counts by what is in it, and not at all where it is what the Hub would give. The name of a model that runs elsewhere counts as it is, a folder in it by its weights.
     A field declared with :func:`later` counts only where it is set: an option that came after runs were made
     leaves the names of those runs as they were.
     """
-    text = json.dumps(_by_weights(without_defaults(config, config_dict(config))), sort_keys=True)
+    text = json.dumps(_by_content(without_defaults(config, config_dict(config))), sort_keys=True)
     text += f"/{METHOD}" if METHOD > 1 else ""
     return f"{type(config).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _by_weights(config: dict[str, Any]) -> dict[str, Any]:
+def _by_content(config: dict[str, Any]) -> dict[str, Any]:
     def counted(name: str, value: Any) -> Any:
         if isinstance(value, dict):
-            return _by_weights(value)
+            return _by_content(value)
+        if name == "data" and value is not None:
+            return told_data(config["benchmark"], Path(value).expanduser(), training="problems" in config)
         if name != "model":
             return value
         prefix, place = split_name(value)
@@ -296,12 +299,6 @@ def write_json(path: Path, data: Any) -> None:
     fresh = path.with_name(path.name + ".part")
     fresh.write_text(json.dumps(data, indent=1, default=str))
     os.replace(fresh, path)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_hash(files: Iterable[Path] | None = None) -> str:

@@ -6,6 +6,7 @@ that of the past generation, of which :mod:`~cycle_utils.method.masking` hides s
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,9 @@ class TrainSettings:
     ``steps`` counts optimiser steps, each on ``batch_size`` times ``accumulation`` examples, however many processes
     share them (:func:`per_process`); one process holds ``batch_size`` of them in memory.
     ``compiled`` trains through torch.compile in bfloat16: half as fast again on a CPU where all batches have
-    one shape; it needs a C++ compiler. ``lora`` trains low-rank adapters of every linear layer (rank
+    one shape; it needs a C++ compiler. ``bf16`` computes in bfloat16 on a CPU too, with weights in float32: faster only
+    where the processor has instructions for it. ``target_logits`` computes logits at the positions of targets alone:
+    the same loss, in less time and memory where the vocabulary is large. ``lora`` trains low-rank adapters of every linear layer (rank
     ``lora_rank``, scaled by 2) instead of all weights; the run then keeps the whole model or, unless ``merged``,
     the adapters alone, which name the folder or Hub ID of their base. ``gradient_checkpointing`` computes activations
     twice to hold those of one layer only. Betas, weight decay and the cosine are the artifact's [artifact: the
@@ -58,6 +61,8 @@ class TrainSettings:
     lora_rank: int = later(16)
     gradient_checkpointing: bool = later(False)
     merged: bool = later(True)
+    bf16: bool = later(False)
+    target_logits: bool = later(False)
 
 
 class Examples(TorchDataset):
@@ -170,6 +175,12 @@ class _Trainer(Trainer):
 
     order: _Order | None = None
     again: torch.Tensor | None = None  # see :class:`_Order`
+    target_logits = False
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        if self.target_logits:
+            inputs = {**inputs, **at_targets(inputs["labels"])}
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):
         arguments = self.args
@@ -232,7 +243,7 @@ def train(
         disable_tqdm=not progress,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        bf16=settings.compiled or (torch.cuda.is_available() and torch.cuda.is_bf16_supported()),
+        bf16=settings.compiled or settings.bf16 or (torch.cuda.is_available() and torch.cuda.is_bf16_supported()),
         torch_compile=settings.compiled,
         use_cpu=not torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
@@ -253,6 +264,7 @@ def train(
         raise ValueError("adapters are not trained under FSDP: they are small enough without it; drop lora or FSDP")
     if processes.count() > 1 and not trainer.model_accepts_loss_kwargs:
         raise ValueError(f"{type(model).__name__} averages its loss over one process's tokens; train it in one process")
+    trainer.target_logits = settings.target_logits and _can_skip_logits(model)
     trainer.remove_callback(PrinterCallback)  # the losses are returned, and drawn by whoever wants to see them
     last = last_checkpoint(checkpoints)
     if last:
@@ -268,6 +280,24 @@ def train(
             adapted.save_pretrained(str(Path(folder) / "adapter" if settings.merged else folder))
         adapted.merge_and_unload()  # in place: ``model`` has plain layers again
     return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
+
+
+def at_targets(labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a model of transformers is told so that it computes logits only where a row of the batch has a target.
+
+    Args:
+        labels: (batch, longest), :data:`IGNORED` where there is no target.
+
+    Returns:
+        ``logits_to_keep``, positions from which targets are predicted, and ``shift_labels`` (batch, kept), the targets.
+    """
+    shifted = torch.nn.functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]
+    kept = (shifted != IGNORED).any(dim=0).nonzero().squeeze(1)
+    return {"logits_to_keep": kept, "shift_labels": shifted[:, kept]}
+
+
+def _can_skip_logits(model) -> bool:
+    return "logits_to_keep" in inspect.signature(type(model).forward).parameters
 
 
 def whole_weights(model) -> dict[str, torch.Tensor] | None:

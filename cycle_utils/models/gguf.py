@@ -8,7 +8,6 @@ like any other.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from cycle_utils.paths import runs_dir
+from cycle_utils.paths import digest, runs_dir
 
 SMOLLM2 = "smollm2"
 SUFFIX = ".gguf"
@@ -44,8 +43,7 @@ def digest_of(model: str | Path) -> str:
 
 @functools.cache
 def _digest(path: Path, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(path)
 
 
 def _file_of(model: str | Path) -> Path:

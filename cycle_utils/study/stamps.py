@@ -19,7 +19,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from cycle_utils.method import runs
-from cycle_utils.paths import NOTEBOOKS, PACKAGE, published_dir, results_dir
+from cycle_utils.paths import NOTEBOOKS, PACKAGE, digest, published_dir, results_dir
 from cycle_utils.study.editions import EDITIONS, belongs, notebook_of
 
 STAMPS, KEPT = "stamps.json", "kept.json"
@@ -77,7 +77,7 @@ def stamp(
         "environment": runs.environment(),
         "cost": dict(cost),
         "runs": sorted(set(keys)),
-        "files": {str(p.relative_to(results_dir())): runs.digest(p) for p in sorted(files)},
+        "files": {str(p.relative_to(results_dir())): digest(p) for p in sorted(files)},
     }
     with _stamping:
         runs.write_json(results_dir() / STAMPS, dict(sorted({**read_stamps(), name: one}.items())))
@@ -127,9 +127,9 @@ def _stale(name: str, found: Mapping[str, Any]) -> Iterator[str]:
         yield f"it comes from a reduced run ({found['parameters']})"
     if "seeds" in found["parameters"] and found["seeds"] < LEAST_SEEDS:
         yield f"it rests on {found['seeds']} seeds; publish at least {LEAST_SEEDS}"
-    for file, digest in found["files"].items():
+    for file, stamped in found["files"].items():
         path = published_dir() / file
-        if not path.is_file() or runs.digest(path) != digest:
+        if not path.is_file() or digest(path) != stamped:
             yield f"{file} is not the file that was stamped"
     copy = published_dir() / "notebooks" / f"{name}.ipynb"
     if copy.is_file():
