@@ -3,6 +3,7 @@
 What a reader makes goes to ``runs/`` and ``reproduction/``, which git ignores. ``results/`` holds what is published,
 and only those who publish write to it (``CYCLE_PUBLISH=1``; ``make results`` sets it). ``CYCLE_HOME`` moves all three
 to another folder: tests use it to stay out of the published results, users with a small home disk to write elsewhere.
+``CYCLE_DATA`` names a folder of data files that cannot be fetched.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
 ASSETS = PACKAGE / "assets"  # the shipped LMs
-HOME, PUBLISH = "CYCLE_HOME", "CYCLE_PUBLISH"  # environment variables
+HOME, PUBLISH, DATA = "CYCLE_HOME", "CYCLE_PUBLISH", "CYCLE_DATA"  # environment variables
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -34,6 +35,11 @@ def home() -> Path:
 def runs_dir() -> Path:
     """What the stages leave behind: models, data, generations; one folder a run. Ignored by git."""
     return home() / "runs"
+
+
+def data_dir() -> Path:
+    """Where upstream's own data files are looked for before the Hub is asked: ``$CYCLE_DATA``, else ``data/``."""
+    return Path(os.environ.get(DATA) or home() / "data").expanduser()
 
 
 def published_dir() -> Path:

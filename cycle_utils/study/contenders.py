@@ -21,6 +21,7 @@ from cycle_utils.problems.tinyprograms import AMBIGUITY
 
 TINYPROGRAMS = "tinyprograms"
 PRETRAINED, TUNED, CYCLE = CONTENDERS = ("pre-trained", "fine-tuned", "CYCLE")
+UNMASKED = "CYCLE without PGM"  # a further one, for LMs that have no ablation of their own
 
 
 def recipe(
@@ -102,18 +103,20 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def contender(name: str, config: RefineTrain, where: Loop, progress: bool = True) -> Loop:
-    """``where`` for one of :data:`CONTENDERS`, its model trained first if needed, or for another model.
+    """``where`` for one of :data:`CONTENDERS` or :data:`UNMASKED`, its model trained first if needed, or another model.
 
     The pre-trained LM never saw the template, so it is prompted in the plain style, as in the artifact; one that chats
     is asked by ``chat``, before and after its training. Another model is named as
     :func:`~cycle_utils.models.load_model` knows it, and asked in the style of ``where``.
     """
     tune = config.distil.fine_tune
-    if name not in CONTENDERS:
+    if name not in (*CONTENDERS, UNMASKED):
         return replace(where, model=name, seed=tune.seed)
     if name == PRETRAINED:
         asked = "plain" if tune.style == "cycle" else tune.style
         return replace(where, model=tune.model, style=asked, seed=tune.seed)
+    if name == UNMASKED:
+        config = replace(config, masking=replace(config.masking, ratio=0.0))
     stage, wanted = (fine_tune, tune) if name == TUNED else (refine_train, config)
     return on_model(partial(trained, where, tune), stage, wanted, progress)
 

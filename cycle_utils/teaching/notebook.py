@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,9 @@ from IPython.display import Markdown, display
 from transformers.utils import logging as transformers_logging
 
 from cycle_utils.execution import isolation_report
-from cycle_utils.method.runs import environment
+from cycle_utils.method import runs
+from cycle_utils.problems import Problem
+from cycle_utils.problems.benchmarks import load_problems
 
 DEFAULTS = "# Defaults"  # first words of each notebook's parameters cell
 INJECTED = "# Parameters"  # first words of the cell that papermill puts behind it
@@ -35,7 +38,7 @@ def begin(namespace: Mapping[str, Any], seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    facts = environment()
+    facts = runs.environment()
     print("  ".join(f"{name} {value}" for name, value in facts.items()))
     print(isolation_report().summary)
 
@@ -66,6 +69,21 @@ def chosen(namespace: Mapping[str, Any], function: Callable[..., Any], without: 
     """
     known = inspect.signature(function).parameters
     return {name: namespace[name] for name in known if name in namespace and name not in without}
+
+
+def problems_at_hand(benchmark: str, **options: Any) -> list[Problem]:
+    """:func:`~cycle_utils.load_problems`, or none, with a word, where results are rebuilt and the data are not here.
+
+    Raises:
+        OSError: the data are not here, and more is wanted than to rebuild results from stored generations.
+    """
+    try:
+        return load_problems(benchmark, **options)
+    except OSError as missing:
+        if os.environ.get(runs.STORED) != runs.ONLY:
+            raise
+        say(f"**Note:** {missing}. Scores below come from stored verdicts; what needs the problems is left out.")
+        return []
 
 
 def say(text: str) -> None:
