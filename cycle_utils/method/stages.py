@@ -96,7 +96,7 @@ def distil(config: Distil, progress: bool = True) -> Run:
             attempts = mutated_attempts(problems, config.samples, seed, progress)
         else:
             attempts = self_refine(
-                load_model(tuned.folder), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
+                load_model(tuned.folder, config.sampling.bf16), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
                 samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
                 style=config.fine_tune.style, strays=config.strays, progress=progress, folder=_checkpoints(folder),
             )  # fmt: skip
@@ -161,8 +161,8 @@ def loop(config: Loop, progress: bool = True) -> Run:
     def make(folder: Path) -> dict[str, Any]:
         problems, usage = loop_problems(config), Counter()
         attempts = self_refine(
-            load_model(config.model), problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
-            samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
+            load_model(config.model, config.sampling.bf16), problems, tokenizer=load_tokenizer(config.model),
+            rounds=config.rounds, samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
             stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, progress=progress,
             folder=_checkpoints(folder), usage=usage,

@@ -88,11 +88,14 @@ def load_tokenizer(model: str | Path):
     return tokenizer
 
 
-def load_model(model: str | Path):
+def load_model(model: str | Path, bf16: bool = False):
     """The LM in float32 on the best device at hand, ready for inference; a folder of adapters is merged into its base.
 
     float32 is asked for explicitly: transformers 5 would otherwise keep the checkpoint's own type, and
     training CodeGen in its float16 diverges. A model that runs elsewhere is only made ready to be asked.
+
+    Args:
+        bf16: turn it to bfloat16 when all is loaded: to generate, not to train.
 
     Raises:
         ValueError: adapters made for another base.
@@ -110,7 +113,8 @@ def load_model(model: str | Path):
     else:
         loaded = _merged(load_model(base), place, base)
         loaded.name_or_path = place  # adapters trained on it are for it, not for its base
-    return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    loaded = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return loaded.to(torch.bfloat16) if bf16 else loaded
 
 
 def _adapter(folder: Path) -> dict | None:

@@ -41,9 +41,10 @@ def recipe(
         samples: programs drawn for each training problem in stage 1(b).
         mask_ratio, mask_span, mask_redraw: Past Generation Masking.
         refine_share: share of refinement data in the mixture.
-        batch_size, accumulation, learning_rate, lora, merged, gradient_checkpointing, bf16: of both trainings, see
+        batch_size, accumulation, learning_rate, lora, merged, gradient_checkpointing: of both trainings, see
             :class:`~cycle_utils.method.training.TrainSettings`.
         max_new_tokens, generation_batch: of the sampling in stage 1(b), see :func:`sampling`.
+        bf16: of both trainings and the sampling.
         faults, keep_passing: what stage 1(b) makes examples of, see :class:`~cycle_utils.method.configs.Distil`.
         fields: what refine prompts hold in training.
         style: how the model is asked, in training and after: by the paper's template, ``cycle``, or by ``chat``.
@@ -64,7 +65,7 @@ def recipe(
     how |= {"lora": lora, "merged": merged, "gradient_checkpointing": gradient_checkpointing, "bf16": bf16}
     how |= {"target_logits": train_benchmark != TINYPROGRAMS}
     tune = replace(tune, train=replace(tune.train, **how, **_given(steps=finetune_steps)))
-    drawn = sampling(max_new_tokens, generation_batch, Distil().sampling, train_benchmark)
+    drawn = sampling(max_new_tokens, generation_batch, Distil().sampling, train_benchmark, bf16)
     data = Distil(
         fine_tune=tune, target=target, sampling=drawn, faults=faults, keep_passing=keep_passing,
         strays=train_benchmark != TINYPROGRAMS, **_given(samples=samples),
@@ -76,13 +77,13 @@ def recipe(
 
 def sampling(
     max_new_tokens: int | None = None, generation_batch: int | None = None, start: Sampling | None = None,
-    benchmark: str = TINYPROGRAMS,
+    benchmark: str = TINYPROGRAMS, bf16: bool = False,
 ) -> Sampling:  # fmt: skip
-    """``start`` (the default sampling) with another length of programs, in tokens, or batch, in sequences.
+    """``start`` (the default sampling) with another length of programs, in tokens, batch, in sequences, or precision.
 
     On other benchmarks than TinyPrograms each program draws random numbers of its own, and ends as soon as it is whole.
     """
-    how = {} if benchmark == TINYPROGRAMS else {"draws": "own", "stop_early": True}
+    how = {"bf16": bf16} | ({} if benchmark == TINYPROGRAMS else {"draws": "own", "stop_early": True})
     return replace(start or Sampling(), **_given(max_new_tokens=max_new_tokens, batch_size=generation_batch), **how)
 
 
