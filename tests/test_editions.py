@@ -12,6 +12,11 @@ from cycle_utils.study.editions import EDITIONS, belongs, notebook_of, real_lm
 from cycle_utils.study.summary import real_finding
 
 
+def test_editions_of_one_model_do_not_share_names():
+    endings = [(notebook_of(name)[:2], name.removeprefix(notebook_of(name))) for name in EDITIONS]
+    assert len(set(endings)) == len(endings)
+
+
 @pytest.mark.parametrize("name", EDITIONS)
 def test_an_edition_gives_parameters_that_its_notebook_has(name):
     cells = nbformat.read(NOTEBOOKS / f"{notebook_of(name)}.ipynb", 4).cells

@@ -5,8 +5,10 @@ import errno
 import json
 import os
 import subprocess
+import time
 
 import pytest
+import torch
 
 from cycle_utils import study
 from cycle_utils.analysis import metrics
@@ -69,6 +71,23 @@ def test_a_cut_off_run_is_not_taken_for_whole(random_lm):
     run = stages.loop(config, progress=False)
     run.path(runs.RECORD).unlink()
     assert not stages.loop(config, progress=False).reused
+
+
+def test_the_seconds_of_all_sittings_count(home):
+    config, clock = Loop(limit=1), []
+
+    def cut_off(folder):
+        (folder / "half").write_text("")
+        os.utime(folder / "half", (clock[0] + 100, clock[0] + 100))  # the last sign of a sitting of 100 seconds
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        clock[:] = [time.time()]
+        with pytest.raises(KeyboardInterrupt):
+            runs.build(config, cut_off, "x")
+        os.utime(runs.runs_dir() / runs.key_of(config) / "half", (clock[0] + 100, clock[0] + 100))
+    run = runs.build(config, lambda folder: {}, "x")
+    assert 190 < run.record["seconds"] < 220 and not run.path(runs.SITTINGS).exists()
 
 
 def test_a_training_goes_on_from_its_checkpoint(random_lm, monkeypatch):
@@ -254,3 +273,17 @@ def test_a_greedy_loop_asks_the_same_prompt_once(monkeypatch, random_lm):
     assert set(table["completion"]) == {wrong}
     script, table = scripted(monkeypatch, random_lm, *[[wrong]] * 4, rounds=3)
     assert len(script.prompts) == 4
+
+
+def test_bfloat16_is_of_generation_alone(random_lm):
+    assert {p.dtype for p in load_model(random_lm, bf16=True).parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in load_model(random_lm).parameters()} == {torch.float32}
+    run = stages.loop(dataclasses.replace(small_loop(random_lm), sampling=dataclasses.replace(SHORT, bf16=True)), False)
+    assert run.key != runs.key_of(small_loop(random_lm)) and len(stages.attempts_of(run))
+
+
+def test_a_contender_without_pgm_differs_in_its_mask_alone(random_lm):
+    config = small(random_lm)
+    masked, bare = (study.contender(name, config, small_loop("tiny"), False) for name in (study.CYCLE, study.UNMASKED))
+    trainings = [runs.read_run(where.model).record["config"] for where in (masked, bare)]
+    assert [one["masking"].pop("ratio") for one in trainings] == [0.05, 0.0] and trainings[0] == trainings[1]

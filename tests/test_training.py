@@ -5,7 +5,7 @@ import torch
 
 from cycle_utils.method.masking import IGNORED, Masking, PGMCollator
 from cycle_utils.method.mixture import encode_example
-from cycle_utils.method.training import TrainSettings, encode, train
+from cycle_utils.method.training import TrainSettings, at_targets, encode, train
 from cycle_utils.models import load_model
 from cycle_utils.models.prompts import refine_prompt, shown_code
 from cycle_utils.problems import tinyprograms as tp
@@ -158,3 +158,28 @@ def test_plain_variant_keeps_the_docstring_whole():
     text = refine_prompt(problem, "def f():\n    pass", "Input: f()", "plain").text
     assert text.endswith('Good solution:\n    """')
     compile(text + "\n    pass", "<prompt>", "exec")
+
+
+def test_logits_at_targets_alone_give_the_same_loss_and_gradients(random_lm):
+    model = load_model(random_lm)
+    ids = torch.arange(36).reshape(3, 12) + 5
+    labels = ids.clone()
+    labels[:, :4], labels[1, 9:], labels[2, :7] = IGNORED, IGNORED, IGNORED
+    found = []
+    for more in ({}, at_targets(labels)):
+        model.zero_grad()
+        answer = model(ids, labels=labels, num_items_in_batch=torch.tensor(20), **more)
+        answer.loss.backward()
+        found.append((answer.loss.item(), answer.logits.shape[1], model.get_input_embeddings().weight.grad.clone()))
+    (whole, columns, gradient), (part, kept, same) = found
+    assert part == pytest.approx(whole) and (kept, columns) == (8, 12)
+    torch.testing.assert_close(same, gradient)
+
+
+def test_a_training_at_targets_alone_learns_the_same(random_lm, tokenizer, examples, tmp_path):
+    losses = {}
+    for few in (False, True):
+        settings = TrainSettings(steps=3, batch_size=2, target_logits=few)
+        collator = PGMCollator(tokenizer.pad_token_id)
+        losses[few] = train(load_model(random_lm), examples, collator, settings, tmp_path / str(few), progress=False)
+    assert [row["loss"] for row in losses[True]] == pytest.approx([row["loss"] for row in losses[False]], rel=1e-4)

@@ -42,6 +42,7 @@ from cycle_utils.problems.benchmarks import told_data
 METHOD = 1  # raise it when what the stages make changes (publishing.check_method tells): older runs are not reused then
 RECORD = "run.json"
 ATTEMPTS = "attempts.parquet"
+SITTINGS = "sittings.json"  # in an unfinished run's folder: seconds spent before the last sitting, and when that began
 STORED, LEDGER = "CYCLE_STORED", "CYCLE_LEDGER"  # environment variables: see the module and :func:`build`
 ONLY, FIRST = "only", "first"  # values of the former
 _WEIGHTS = (".safetensors", ".bin")
@@ -177,25 +178,37 @@ def _to_itself(folder: Path) -> Iterator[None]:
 def _made(config: Any, key: str, folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
     """The record of a run that is made now, under the lock."""
     folder.mkdir(exist_ok=True)
-    begin, made_by = time.monotonic(), environment()  # as it is now: sources may be edited meanwhile
+    begin, made_by = time.time(), environment()  # as it is now: sources may be edited meanwhile
+    before = _earlier_sittings(folder, begin)
     try:
         notes = make(folder)
     except BaseException:
-        if not any(path.is_file() for path in folder.rglob("*")):
+        if not any(path.is_file() and path.name != SITTINGS for path in folder.rglob("*")):
             shutil.rmtree(folder)  # nothing to go on from
         raise
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / SITTINGS).unlink()
     record = {
         "key": key,
         "config": config_dict(config),
         "notes": notes,
-        "seconds": round(time.monotonic() - begin, 1),
+        "seconds": round(before + time.time() - begin, 1),
         "processes": processes.count(),
         "environment": made_by,
         "files": {str(p.relative_to(folder)): digest(p) for p in sorted(folder.rglob("*")) if p.is_file()},
     }
     write_json(folder / RECORD, record)
     return record
+
+
+def _earlier_sittings(folder: Path, now: float) -> float:
+    """Seconds that cut-off sittings spent on a run, each up to the last file that it left; this one's start is noted."""
+    notes = folder / SITTINGS
+    spent, begun = json.loads(notes.read_text()) if notes.is_file() else (0.0, now)
+    files = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
+    spent += max(0.0, max(files, default=begun) - begun)
+    write_json(notes, [spent, now])
+    return spent
 
 
 def _followed(folder: Path, make: Callable[[Path], Mapping[str, Any]] | None) -> Run:

@@ -162,8 +162,8 @@ def loop(config: Loop, progress: bool = True) -> Run:
         problems, usage = loop_problems(config), Counter()
         attempts = self_refine(
             load_model(config.model, config.sampling.bf16), problems, tokenizer=load_tokenizer(config.model),
-            rounds=config.rounds, samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
-            feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
+            rounds=config.rounds, samples=config.samples, temperatures=config.temperatures, style=config.style,
+            fields=config.fields, feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
             stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, progress=progress,
             folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
