@@ -1,0 +1,66 @@
+"""How the real LM's fine-tuning was chosen: a few settings, each tried once on MBPP's validation split.
+
+``python -m cycle_utils.study.settings [--publish]`` trains what is missing (ten minutes each on one core) and writes
+the table ``real_settings``. It needs MBPP's full file, see :func:`cycle_utils.paths.data_dir`. The number of steps, one
+pass over the 374 training problems, and everything about stage 2 were not searched.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cycle_utils import study
+from cycle_utils.analysis import stats
+from cycle_utils.analysis.figures import save_table
+from cycle_utils.method.stages import Loop, attempts_of, fine_tune, loop
+from cycle_utils.models.gguf import SMOLLM2
+from cycle_utils.paths import PUBLISH, data_dir
+from cycle_utils.study.editions import TRAINED
+from cycle_utils.study.sentinel import variables
+
+TRIED: tuple[Mapping[str, Any], ...] = (
+    {"learning_rate": 2e-5, "lora": False},
+    {"learning_rate": 5e-5, "lora": False},
+    {"learning_rate": 3e-4, "lora": True},
+)
+
+
+def settings_tried() -> pd.DataFrame:
+    """One row for the untrained LM and each of :data:`TRIED`: share of the validation problems solved at once."""
+    given = next(iter(TRAINED.values())).parameters
+    common = {name: given[name] for name in ("train_benchmark", "finetune_steps", "batch_size", "bf16", "style")}
+    where = Loop(
+        benchmark="mbpp", data=str(data_dir() / "mbpp.jsonl"), split="validation", limit=None, rounds=0, strays=True,
+        sampling=study.sampling(given["max_new_tokens"], 32, benchmark="mbpp"),
+    )  # fmt: skip
+    rows = []
+    for setting in ({}, *TRIED):
+        config = study.recipe(SMOLLM2, **common, **setting)
+        run = loop(study.contender(study.TUNED if setting else study.PRETRAINED, config, where))
+        passed = attempts_of(run)["passed"].astype(float)
+        training = fine_tune(config.distil.fine_tune).record["seconds"] / 60 if setting else 0.0
+        about = {"learning rate": setting.get("learning_rate", ""), "trained": "nothing"}
+        if setting:
+            about["trained"] = "low-rank adapters" if setting["lora"] else "all weights"
+        rows.append({**about, "solved": int(passed.sum()), "of": len(passed), "share": str(stats.interval(passed)),
+                     "minutes": round(training, 1)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--publish", action="store_true", help="write to results/, not to reproduction/")
+    options = parser.parse_args(arguments)
+    with variables(**({PUBLISH: "1"} if options.publish else {})):
+        table = settings_tried()
+        save_table(table, "real_settings")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
