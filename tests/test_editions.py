@@ -8,7 +8,7 @@ import pytest
 
 from cycle_utils import study
 from cycle_utils.paths import NOTEBOOKS
-from cycle_utils.study.editions import EDITIONS, belongs, notebook_of, real_lm
+from cycle_utils.study.editions import EDITIONS, TRAINED, belongs, notebook_of, real_lm, real_trained, trained_findings
 from cycle_utils.study.summary import real_finding
 
 
@@ -67,3 +67,34 @@ def test_what_an_edition_found_is_told_from_its_tables(tmp_path):
     assert "4 refinements bring it from 4 % to 6 %" in told and "5 samples without any refinement solve 8 %" in told
     chance["low"] = -0.1
     assert "not shown to copy more than by chance" in real_finding(short, chance)
+
+
+def test_what_training_did_is_told_from_the_tables_of_its_edition(tmp_path):
+    assert real_trained(tmp_path).empty and trained_findings(tmp_path) == ""
+    name, edition = next(iter(TRAINED.items()))
+    ending, models = name.removeprefix(edition.notebook), ("pre-trained", "fine-tuned", "CYCLE", "CYCLE without PGM")
+    protocols = ("loop: one-time", "loop: after round 1", "loop: after round 2", "3 independent samples")
+    scores = [
+        {"model": model, "protocol": protocol, "rate": f"{model[0]}{i}"}
+        for model in models for i, protocol in enumerate(protocols) if model == "CYCLE" or i < 3
+    ]  # fmt: skip
+    found = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    copies = [
+        {"model": m, "protocol": "loop", "refinements": "round 1", "kind": kind, **found}
+        for m in models for kind in ("exact", "syntax")
+    ]  # fmt: skip
+    chance = [{"model": "CYCLE", "share": share, **found} for share in ("equal by chance", "beyond chance")]
+    gap = {"than": "CYCLE without PGM", "protocol": "loop", "refinements": "round 1", "verdict": "lower"}
+    gaps = [{**gap, **found, "value": -0.1, "low": -0.2, "high": -0.05}]
+    compared = ("loop: CYCLE over fine-tuned", "CYCLE: loop over equal budget", "loop: CYCLE over CYCLE without PGM")
+    gains = [{"comparison": one, "verdict": "no difference seen", **found} for one in compared]
+    tables = {"benchmarks": scores, "copies": copies, "chance": chance, "copy_gaps": gaps, "gains": gains}
+    for table, rows in tables.items():
+        pd.DataFrame(rows).to_csv(tmp_path / f"07_{table}{ending}.csv", index=False)
+    row = real_trained(tmp_path).set_index("LM").loc["CYCLE"]
+    assert row["after round 2"] == "C2" and row["3 independent samples"] == "C3" and row["one-time"] == "C0"
+    assert row["exact copies, round 1"] == row["equal by chance"] == "50.0 % [40.0, 60.0]"
+    assert real_trained(tmp_path).set_index("LM").loc["fine-tuned", "equal by chance"] == ""
+    told = trained_findings(tmp_path)
+    assert told.startswith("On mbpp: **Learning to refine is not shown to help.**")
+    assert "with PGM it copies 10.0 points less [5.0, 20.0] (shown) and solves 50.0 points more" in told

@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from cycle_utils.analysis.chance import CHANCE
+from cycle_utils.analysis.stats import Interval
 from cycle_utils.models.gguf import SMOLLM2
-from cycle_utils.study.summary import real_finding
+from cycle_utils.study.summary import real_finding, trained_finding
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,45 @@ def real_lm(tables: Path) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["asked"])
 
 
+def real_trained(tables: Path) -> pd.DataFrame:
+    """What the published editions of 07 found, one row for each contender, from their own tables."""
+    rows = []
+    for name, scores in _read("07_benchmarks", tables).items():
+        copies, chance = _read("07_copies", tables)[name], _read("07_chance", tables)[name]
+        rates = scores.pivot_table("rate", "model", "protocol", aggfunc="first", sort=False).fillna("")
+        copies = copies.query("protocol == 'loop' and refinements == 'round 1' and kind == 'exact'").set_index("model")
+        chance = chance[chance["share"] == CHANCE].set_index("model")
+        last = [protocol for protocol in rates if protocol.startswith("loop: after round")][-1]
+        samples = next(protocol for protocol in rates if protocol.endswith("independent samples"))
+        for model, row in rates.iterrows():
+            rows.append({
+                "benchmark": EDITIONS[name].parameters["benchmark"], "LM": model, "one-time": row["loop: one-time"],
+                last.removeprefix("loop: "): row[last], samples: row[samples],
+                "exact copies, round 1": _in_words(copies, model), "equal by chance": _in_words(chance, model),
+            })  # fmt: skip
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["benchmark"])
+
+
+def _in_words(table: pd.DataFrame, model: str) -> str:
+    """A model's row as ``value [low, high]``; nothing where it has none."""
+    if model not in table.index:
+        return ""
+    return str(Interval(*(float(table.loc[model, name]) for name in ("value", "low", "high")), int(table.loc[model, "n"])))
+
+
 def real_findings(tables: Path) -> str:
-    """The same in words, a paragraph for each edition."""
+    """The same in words, a paragraph for each edition of 01."""
     short, chance = _read("01_in_short", tables), _read("01_chance", tables)
     return "\n".join(f"Asked by {asked(name)}: {real_finding(short[name], chance[name])}" for name in short)
+
+
+def trained_findings(tables: Path) -> str:
+    """The same in words, a paragraph for each edition of 07."""
+    read = {table: _read(table, tables) for table in ("07_gains", "07_copies", "07_copy_gaps", "07_chance")}
+    return "\n".join(
+        f"On {EDITIONS[name].parameters['benchmark']}: " + trained_finding({t: found[name] for t, found in read.items()})
+        for name in read["07_gains"]
+    )
 
 
 def asked(name: str) -> str:
@@ -80,5 +117,15 @@ def asked(name: str) -> str:
 
 def _read(table: str, tables: Path) -> dict[str, pd.DataFrame]:
     """One of the tables of each edition that has it."""
-    paths = {name: tables / f"{table}{name.removeprefix(e.notebook)}.csv" for name, e in EDITIONS.items()}
-    return {name: pd.read_csv(path, keep_default_na=False) for name, path in paths.items() if path.is_file()}
+    paths = {
+        name: tables / f"{table}{name.removeprefix(e.notebook)}.csv"
+        for name, e in EDITIONS.items() if e.notebook[:2] == table[:2]
+    }  # fmt: skip
+    return {name: _numbers(pd.read_csv(path, keep_default_na=False)) for name, path in paths.items() if path.is_file()}
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as numbers, where a column has them beside empty cells."""
+    for column in table.columns.intersection(["value", "low", "high", "n", "p", "p_corrected"]):
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    return table

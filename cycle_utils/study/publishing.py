@@ -30,7 +30,7 @@ from cycle_utils.analysis.figures import save_table
 from cycle_utils.method import runs
 from cycle_utils.paths import NOTEBOOKS, PACKAGE, PUBLISH, ROOT, published_dir, results_dir
 from cycle_utils.study.ablations import LADDER, everything
-from cycle_utils.study.editions import EDITIONS, notebook_of, real_findings, real_lm
+from cycle_utils.study.editions import EDITIONS, notebook_of, real_findings, real_lm, real_trained, trained_findings
 from cycle_utils.study.reproduction import REPORT, write_report
 from cycle_utils.study.run_index import run_index
 from cycle_utils.study.sentinel import check_method, variables
@@ -279,7 +279,9 @@ def _study(options: argparse.Namespace) -> None:
     if os.environ.get(PUBLISH):
         save_table(claim_summary(claims()), "claims_in_short")
         save_table(real_lm(results_dir() / "tables"), "real_lm")
-        for name, said in {"findings": findings, "real_findings": real_findings}.items():
+        save_table(real_trained(results_dir() / "tables"), "real_trained")
+        in_words = {"findings": findings, "real_findings": real_findings, "trained_findings": trained_findings}
+        for name, said in in_words.items():
             (results_dir() / "tables" / f"{name}.md").write_text(said(results_dir() / "tables"), encoding="utf-8")
         sweep()
     else:

@@ -29,7 +29,7 @@ WIDENING = {"seeds", "ladder", "interactive"}  # parameters that make no result 
 LEAST_SEEDS = 3
 # Tables that carry what they rest on: timings their machine, programs from elsewhere the file that they came in.
 _MEASURED = ("study_", "judge_", "training_", "generation_", "programs_")
-_ABOUT_ALL = ("claims", "findings", "real_")  # made of the tables of several notebooks
+_ABOUT_ALL = ("claims", "findings", "real_", "trained_")  # made of the tables of several notebooks
 _stamping = Lock()  # several notebooks may be published at once
 
 

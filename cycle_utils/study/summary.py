@@ -5,11 +5,14 @@ Every figure is read from the published tables, and every sentence is chosen by 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from cycle_utils.study.contenders import CYCLE, PRETRAINED, TUNED
+from cycle_utils.analysis.chance import BEYOND
+from cycle_utils.analysis.stats import Interval, verdict
+from cycle_utils.study.contenders import CYCLE, PRETRAINED, TUNED, UNMASKED
 
 # What each claim says, and the beginning of the row in the table of claims that speaks for it.
 CLAIMS = {
@@ -23,8 +26,7 @@ CLAIMS = {
 }  # fmt: skip
 
 TABLES = (
-    "01_chance",
-    "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "05_pgm_differences", "08_inputs_differences",
+    "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_chance", "05_pgm_differences", "08_inputs_differences",
 )  # fmt: skip
 
 
@@ -111,22 +113,33 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
         return _rate(_row(tables["07_copies"], model=name, protocol="loop", refinements="round 1", kind="exact"))
 
     gap = _row(tables["07_copy_gaps"], than=TUNED, protocol="loop", refinements="round 1")
-    beyond = _row(tables["01_chance"], share="beyond chance")
-    fewer, more = gap["verdict"] == "lower", beyond["low"] > 0
+    beyond = {name: _row(tables["07_chance"], model=name, share=BEYOND) for name in (PRETRAINED, TUNED, CYCLE)}
+    shown = [name for name in (PRETRAINED, TUNED) if _verdict(beyond[name]) == "higher"]
+    fewer = gap["verdict"] == "lower"
     return (
-        f"**That the tiny LM copies more than by chance is {'shown' if more else 'not shown'}; that learning to refine "
-        f"lowers its copies is shown{'' if fewer else ' only in part'}.** Exact copies are {copied(PRETRAINED)} of the "
-        f"pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned one's and {copied(CYCLE)} of CYCLE's. "
-        f"In one seed the pre-trained LM copies {_points(beyond)} than two independent answers of it agree. Between "
-        f"fine-tuned LM and CYCLE the difference is {'shown' if fewer else 'not shown'}: CYCLE copies {_points(gap)}."
+        f"**{_listed(shown, 'LM') or 'No LM'} {'copy' if len(shown) > 1 else 'copies'} more than chance would; that "
+        f"learning to refine lowers copies is shown{'' if fewer else ' only in part'}.** Exact copies are "
+        f"{copied(PRETRAINED)} of the pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned one's and "
+        f"{copied(CYCLE)} of CYCLE's. Independent answers of one model to one prompt agree, too: compared with them the "
+        f"pre-trained LM copies {_points(beyond[PRETRAINED])}, the fine-tuned one {_points(beyond[TUNED])} and CYCLE "
+        f"{_points(beyond[CYCLE])}. Between fine-tuned LM and CYCLE the difference is "
+        f"{'shown' if fewer else 'not shown'}: CYCLE copies {_points(gap)}."
     )
+
+
+def _verdict(row: pd.Series) -> str:
+    return verdict(Interval(row["value"], row["low"], row["high"], row["n"]), p=row["p_corrected"])
+
+
+def _listed(names: Sequence[str], what: str) -> str:
+    return f"The {' and the '.join(names)} {what}" if names else ""
 
 
 def real_finding(short: pd.DataFrame, chance: pd.DataFrame) -> str:
     """What one edition of 01 found, in a sentence or two, from its tables ``01_in_short`` and ``01_chance``."""
     sampled = short[short["equal by chance"] != ""].iloc[0]
     after, samples = (next(c for c in short.columns if c.endswith(end)) for end in (" refinements", " samples"))
-    beyond = _row(chance, share="beyond chance")
+    beyond = _row(chance, share=BEYOND)
     word = "copies" if beyond["low"] > 0 else "is not shown to copy more than by chance"
     return (
         f"**It {word}.** {sampled['exact copies, round 1']} of its first refinements hand the faulty program back, "
@@ -134,6 +147,35 @@ def real_finding(short: pd.DataFrame, chance: pd.DataFrame) -> str:
         f"{sampled['one-time']} to {sampled[after]} of the problems; {samples} without any refinement solve "
         f"{sampled[samples]}.\n"
     )
+
+
+def trained_finding(tables: dict[str, pd.DataFrame]) -> str:
+    """What an edition of 07 found, in three sentences.
+
+    Args:
+        tables: ``07_gains``, ``07_copies``, ``07_copy_gaps`` and ``07_chance`` of the edition.
+    """
+    over = _row(tables["07_gains"], comparison="loop: CYCLE over fine-tuned")
+    budget = _row(tables["07_gains"], comparison="CYCLE: loop over equal budget")
+    mask = _row(tables["07_gains"], comparison="loop: CYCLE over CYCLE without PGM")
+    copied = {
+        name: _row(tables["07_copies"], model=name, protocol="loop", refinements="round 1", kind="exact")
+        for name in (PRETRAINED, TUNED, CYCLE, UNMASKED)
+    }
+    gap = _row(tables["07_copy_gaps"], than=UNMASKED, protocol="loop", refinements="round 1")
+    helps = over["verdict"] == "higher"
+    return (
+        f"**Learning to refine {'helps' if helps else 'is not shown to help'}.** In the loop CYCLE solves "
+        f"{_points(over)} than the fine-tuned LM ({_word(over)}), and {_points(budget)} than as many independent samples "
+        f"of its own ({_word(budget)}). Of the first refinements "
+        + ", ".join(f"{_rate(row)} of the {name} LM's" for name, row in copied.items() if name in (PRETRAINED, TUNED))
+        + f", {_rate(copied[CYCLE])} of CYCLE's and {_rate(copied[UNMASKED])} of CYCLE's without PGM are exact copies: "
+        f"with PGM it copies {_points(gap)} ({_word(gap)}) and solves {_points(mask)} ({_word(mask)}).\n"
+    )
+
+
+def _word(row: pd.Series) -> str:
+    return {"no difference seen": "not shown", "undefined": "undefined"}.get(row["verdict"], "shown")
 
 
 def _row(table: pd.DataFrame, **columns: str) -> pd.Series:
