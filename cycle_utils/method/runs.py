@@ -252,14 +252,14 @@ def published_dir() -> Path:
     return paths.published_dir() / "runs"
 
 
-def publish(key: str) -> Path:
-    """Copy a finished run to :func:`published_dir`: its record and its tables, without weights and prompts.
+def publish(key: str, folder: Path | None = None) -> Path:
+    """Copy a finished run to ``folder`` (:func:`published_dir`): its record and tables, without weights and prompts.
 
     One that was taken from there (``CYCLE_STORED=first``) is there already.
     """
     import pandas as pd
 
-    source, target = runs_dir() / key, published_dir() / key
+    source, target = runs_dir() / key, (folder or published_dir()) / key
     if not (source / RECORD).is_file() and (target / RECORD).is_file():
         return target
     record = _checked(source)

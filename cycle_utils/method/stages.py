@@ -91,14 +91,15 @@ def distil(config: Distil, progress: bool = True) -> Run:
     tuned = fine_tune(config.fine_tune, progress, whole=not is_built(config))
 
     def make(folder: Path) -> dict[str, Any]:
-        problems, seed = training_problems(config.fine_tune), config.fine_tune.seed
+        problems, seed, usage = training_problems(config.fine_tune), config.fine_tune.seed, Counter()
         if config.faults == "mutated":
             attempts = mutated_attempts(problems, config.samples, seed, progress)
         else:
             attempts = self_refine(
-                load_model(tuned.folder, config.sampling.bf16), problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
-                samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
-                style=config.fine_tune.style, strays=config.strays, progress=progress, folder=_checkpoints(folder),
+                load_model(tuned.folder, config.sampling.bf16), problems, tokenizer=load_tokenizer(tuned.folder),
+                rounds=0, seed=seed, samples=config.samples, temperatures=(config.sampling.temperature,) * 2,
+                sampling=config.sampling, style=config.fine_tune.style, strays=config.strays, progress=progress,
+                folder=_checkpoints(folder), usage=usage,
             )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         examples = distilled_examples(problems, attempts, config.target, seed)
@@ -106,7 +107,7 @@ def distil(config: Distil, progress: bool = True) -> Run:
             examples = [e for e in examples if e["kind"] == "refine"]
         pd.DataFrame(examples).to_parquet(folder / EXAMPLES)
         kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
-        return {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds}
+        return {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds, **usage}
 
     return build(config, make, f"stage 1b, distilling {config.faults} mistakes")
 
