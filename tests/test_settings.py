@@ -1,4 +1,4 @@
-"""The table of settings tried is made from trainings and loops on the validation split, on a small LM here."""
+"""The tables of settings and of precision are made from trainings and loops as they say, on a small LM here."""
 
 from types import MappingProxyType
 
@@ -18,6 +18,11 @@ def test_each_setting_is_tried_on_the_validation_split(random_lm, monkeypatch, t
     monkeypatch.setattr(settings, "TRIED", ({"learning_rate": 1e-4, "lora": False},))
     tried = []
     monkeypatch.setattr(settings, "loop", lambda config: tried.append(config) or stages.loop(config, progress=False))
+    asked = {"benchmark": "tinyprograms", "style": "plain", "max_new_tokens": 8, "generation_batch": 4}
+    monkeypatch.setattr(settings, "DIAGNOSIS", {"x": type("E", (), {"parameters": asked})})
+    monkeypatch.setattr(settings, "Loop", lambda *given, **more: stages.Loop(*given, **{**more, "limit": 3}))
     settings.main([])
-    assert [(one.split, one.rounds, one.benchmark) for one in tried] == [("validation", 0, "mbpp")] * 2
+    assert [(one.split, one.rounds, one.benchmark) for one in tried[:2]] == [("validation", 0, "mbpp")] * 2
+    assert [(one.sampling.bf16, one.temperatures) for one in tried[2:]] == [(False, (0, 0)), (True, (0, 0))]
     assert len((results_dir() / "tables" / "real_settings.csv").read_text().splitlines()) == 3
+    assert "3 of 3" in (results_dir() / "tables" / "real_precision.csv").read_text()

@@ -1,25 +1,29 @@
-"""How the real LM's fine-tuning was chosen: a few settings, each tried once on MBPP's validation split.
+"""How the real LM's settings were chosen, and what its precision changes.
 
-``python -m cycle_utils.study.settings [--publish]`` trains what is missing (ten minutes each on one core) and writes
-the table ``real_settings``. It needs MBPP's full file, see :func:`cycle_utils.paths.data_dir`. The number of steps, one
-pass over the 374 training problems, and everything about stage 2 were not searched.
+``python -m cycle_utils.study.settings [--publish]`` trains and samples what is missing and writes two tables:
+
+- ``real_settings``: a few ways of fine-tuning (ten minutes each on one core), each tried once on MBPP's validation
+  split. It needs MBPP's full file, see :func:`cycle_utils.paths.data_dir`. The number of steps, one pass over the 374
+  training problems, and everything about stage 2 were not searched.
+- ``real_precision``: the untrained LM's greedy answers to HumanEval in float32 and in bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from cycle_utils import study
-from cycle_utils.analysis import stats
+from cycle_utils.analysis import metrics, stats
 from cycle_utils.analysis.figures import save_table
 from cycle_utils.method.stages import Loop, attempts_of, fine_tune, loop
 from cycle_utils.models.gguf import SMOLLM2
 from cycle_utils.paths import PUBLISH, data_dir
-from cycle_utils.study.editions import TRAINED
+from cycle_utils.study.editions import DIAGNOSIS, TRAINED
 from cycle_utils.study.sentinel import variables
 
 TRIED: tuple[Mapping[str, Any], ...] = (
@@ -51,15 +55,39 @@ def settings_tried() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def precisions() -> pd.DataFrame:
+    """Greedy first tries and first refinements in float32 and bfloat16: problems solved, copies, programs in common."""
+    given = next(iter(DIAGNOSIS.values())).parameters
+    sampling = study.sampling(given["max_new_tokens"], given["generation_batch"], benchmark=given["benchmark"])
+    where = Loop(
+        SMOLLM2, given["benchmark"], limit=None, temperatures=(0.0, 0.0), style=given["style"], strays=True,
+        sampling=sampling,
+    )  # fmt: skip
+    once = replace(where, rounds=1, sampling=replace(sampling, bf16=True))  # the other loop is that of notebook 01
+    tried = {"float32": attempts_of(loop(where)), "bfloat16": attempts_of(loop(once))}
+    first = {name: table[table["round"] == 0].set_index("task_id")["code"] for name, table in tried.items()}
+    rows = []
+    for name, table in tried.items():
+        passed = table[table["round"] == 0]["passed"].astype(float)
+        counts = metrics.copies_by_problem(metrics.add_copies(table), "exact", 1)
+        rows.append({
+            "generation in": name, "solved at the first try": str(stats.interval(passed)),
+            "exact copies, round 1": str(stats.ratio_interval(counts["copies"], counts["attempts"])),
+            "first tries as in float32": f"{int((first[name] == first['float32']).sum())} of {len(first[name])}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--publish", action="store_true", help="write to results/, not to reproduction/")
     options = parser.parse_args(arguments)
     with variables(**({PUBLISH: "1"} if options.publish else {})):
-        table = settings_tried()
-        save_table(table, "real_settings")
-    print(table.to_string(index=False))
+        for name, made in {"real_settings": settings_tried, "real_precision": precisions}.items():
+            table = made()
+            save_table(table, name)
+            print(table.to_string(index=False))
 
 
 if __name__ == "__main__":
