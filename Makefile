@@ -32,7 +32,7 @@ setup: $(READY)  ## install into .venv, and nothing else
 study: $(READY)  ## run the core notebooks and set the outcome beside the published one, in reproduction/ (SEEDS=3)
 	$(BIN)/python -m cycle_utils.study.publishing --seeds $(SEEDS) $(HOW)
 
-real: $(REAL)  ## the diagnosis of a real LM, SmolLM2-135M, on HumanEval: hours on two cores, resumable (a look: ROUNDS=1 LIMIT=40)
+real: $(REAL)  ## a real LM, SmolLM2-135M, diagnosed and trained: hours on two cores, resumable (a look: ROUNDS=1 LIMIT=40)
 	$(BIN)/python -m cycle_utils.study.publishing --real $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(FRESH),,--first) $(HOW)
 
 ablations: $(READY)  ## 05, 06, 08 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)

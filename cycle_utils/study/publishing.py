@@ -30,7 +30,7 @@ from cycle_utils.analysis.figures import save_table
 from cycle_utils.method import runs
 from cycle_utils.paths import NOTEBOOKS, PACKAGE, PUBLISH, ROOT, published_dir, results_dir
 from cycle_utils.study.ablations import LADDER, everything
-from cycle_utils.study.editions import EDITIONS, notebook_of, real_findings, real_lm, real_trained, trained_findings
+from cycle_utils.study.editions import DIAGNOSIS, EDITIONS, notebook_of, real_findings, real_lm, real_trained, trained_findings
 from cycle_utils.study.reproduction import REPORT, write_report
 from cycle_utils.study.run_index import run_index
 from cycle_utils.study.sentinel import check_method, variables
@@ -247,8 +247,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("notebooks", nargs="*", default=CORE, help="names without .ipynb (default: the core study)")
     parser.add_argument("--real", action="store_true", help="the editions of a real LM instead of the study")
-    parser.add_argument("--rounds", type=int, help="of the editions: refinements at most")
-    parser.add_argument("--limit", type=int, help="of the editions: problems evaluated, at most")
+    parser.add_argument("--rounds", type=int, help="a look at the editions of 01: refinements at most")
+    parser.add_argument("--limit", type=int, help="a look at the editions of 01: problems evaluated, at most")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 05 to 08 (default: 1)")
     parser.add_argument("--ladder", action="store_true", help="07 with the ladder of sizes")
     parser.add_argument("--parameters", type=Path, help="a YAML file of parameters by notebook")
@@ -296,7 +296,8 @@ def _wanted(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         return {name: one["parameters"] for name, one in read_stamps().items() if name not in BY_HAND}
     if options.real:
         changed = {name: value for name in ("rounds", "limit") if (value := getattr(options, name)) is not None}
-        return {name: {**one.parameters, **changed} for name, one in EDITIONS.items()}
+        looked_at = DIAGNOSIS if changed else EDITIONS  # a look trains nothing
+        return {name: {**one.parameters, **changed} for name, one in looked_at.items()}
     given = yaml.safe_load(options.parameters.read_text()) if options.parameters else {}
     wanted = {name: {"seeds": options.seeds} if name in ABLATIONS else {} for name in options.notebooks}
     if options.ladder:
