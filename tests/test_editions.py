@@ -8,7 +8,17 @@ import pytest
 
 from cycle_utils import study
 from cycle_utils.paths import NOTEBOOKS
-from cycle_utils.study.editions import EDITIONS, TRAINED, belongs, notebook_of, real_lm, real_trained, trained_findings
+from cycle_utils.study import publishing
+from cycle_utils.study.editions import (
+    DIAGNOSIS,
+    EDITIONS,
+    TRAINED,
+    belongs,
+    notebook_of,
+    real_lm,
+    real_trained,
+    trained_findings,
+)
 from cycle_utils.study.summary import real_finding
 
 
@@ -98,3 +108,9 @@ def test_what_training_did_is_told_from_the_tables_of_its_edition(tmp_path):
     told = trained_findings(tmp_path)
     assert told.startswith("On mbpp: **Learning to refine is not shown to help.**")
     assert "with PGM it copies 10.0 points less [5.0, 20.0] (shown) and solves 50.0 points more" in told
+
+
+def test_a_look_trains_nothing():
+    whole, look = (publishing._wanted(publishing._options(["--real", *more])) for more in ([], ["--limit", "3"]))
+    assert set(whole) == set(EDITIONS) and set(look) == set(DIAGNOSIS)
+    assert all(parameters["limit"] == 3 and "train_benchmark" not in parameters for parameters in look.values())
