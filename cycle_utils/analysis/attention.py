@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from cycle_utils.config import Checked, Count, Place
 from cycle_utils.method.configs import Loop
 from cycle_utils.method.mixture import encode_example
 from cycle_utils.method.runs import Run, build
@@ -24,15 +25,15 @@ ATTENTION = "attention.parquet"
 
 
 @dataclass(frozen=True)
-class Attend:
+class Attend(Checked):
     """Attention of ``model`` on the refine prompts of the first tries that failed in the loop ``tried``.
 
     All models of a comparison are given the same ``tried``, so that they look at the same prompts.
     """
 
-    model: str
+    model: Place
     tried: Loop
-    problems: int = 100
+    problems: Count = 100
 
 
 def attend(config: Attend, progress: bool = True) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cycle_utils.config import later
+from cycle_utils.config import Checked, Count, Natural, Number, Place, Seed, Share, Texts, Two, later
 from cycle_utils.method.distillation import TARGETS
 from cycle_utils.method.loop import TEMPERATURES
 from cycle_utils.method.masking import Masking
@@ -21,15 +21,15 @@ TRAINED_STYLES = ("cycle", "chat")
 
 
 @dataclass(frozen=True)
-class Pretrain:
+class Pretrain(Checked):
     """The tiny LM from random weights, in blocks of ``block`` tokens.
 
     ``train`` is the first phase, ``recurring`` the short second one on files in which code recurs.
     """
 
     shape: str = tiny_lm.SHAPE
-    block: int = 320
-    ambiguity: float = 0.35  # of the descriptions in the text
+    block: Count = 320
+    ambiguity: Share = 0.35  # of the descriptions in the text
     train: TrainSettings = TrainSettings(
         steps=4500, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
     )
@@ -39,23 +39,24 @@ class Pretrain:
 
 
 @dataclass(frozen=True)
-class FineTune:
+class FineTune(Checked):
     """Stage 1(a): a pre-trained LM and the canonical solutions of a benchmark's training split.
 
     ``style`` is how this and all later stages ask the model: by the paper's template, ``cycle``, or by ``chat``, for
     an instruction-tuned one.
     """
 
-    model: str = TINY
+    model: Place = TINY
     benchmark: str = "tinyprograms"
-    data: str | None = None
-    problems: int = 4000
-    ambiguity: float = AMBIGUITY
-    seed: int = 0
+    data: Place | None = None
+    problems: Count = 4000
+    ambiguity: Share = AMBIGUITY
+    seed: Seed = 0
     train: TrainSettings = TrainSettings(steps=350, learning_rate=5e-4)
     style: str = later("cycle")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.style not in TRAINED_STYLES:
             raise ValueError(f"unknown style of training {self.style!r}; choose one of {', '.join(TRAINED_STYLES)}")
         if split_name(self.model)[0]:
@@ -66,7 +67,7 @@ class FineTune:
 
 
 @dataclass(frozen=True)
-class Distil:
+class Distil(Checked):
     """Stage 1(b): the fine-tuned LM's own samples on its training problems, executed.
 
     ``target`` is how a failure finds its right program: the canonical solution nearest by ``bm25``, or one
@@ -76,7 +77,7 @@ class Distil:
     """
 
     fine_tune: FineTune = FineTune()
-    samples: int = 1
+    samples: Count = 1
     sampling: Sampling = Sampling(temperature=0.8)
     target: str = "bm25"
     faults: str = later("own")
@@ -84,13 +85,14 @@ class Distil:
     strays: bool = later(False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, choices in (("target", TARGETS), ("faults", FAULTS)):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
-class RefineTrain:
+class RefineTrain(Checked):
     """Stage 2: from the fine-tuned LM, on own failures (share ``refine_share``) mixed with plain generation.
 
     ``fields`` are what its refine prompts hold: leave one out for the ablations.
@@ -98,17 +100,18 @@ class RefineTrain:
 
     distil: Distil = Distil()
     masking: Masking = Masking()
-    refine_share: float = 0.5
-    fields: tuple[str, ...] = FIELDS
+    refine_share: Number = 0.5
+    fields: Texts = FIELDS
     train: TrainSettings = TrainSettings(steps=360, learning_rate=1e-3)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.refine_share <= 1:
             raise ValueError(f"refine_share is {self.refine_share}; it is a share: give a number from 0 to 1")
 
 
 @dataclass(frozen=True)
-class Loop:
+class Loop(Checked):
     """Stage 3: generate, execute, refine; and independent samples when ``rounds`` is 0.
 
     Attributes:
@@ -125,24 +128,21 @@ class Loop:
             published without: there it counts as an empty program.
     """
 
-    model: str = TINY
+    model: Place = TINY
     benchmark: str = "tinyprograms"
-    data: str | None = None
+    data: Place | None = None
     split: str | None = None
-    limit: int | None = 300
-    ambiguity: float = AMBIGUITY
-    benchmark_seed: int = 0
-    rounds: int = 4
-    samples: int = 1
-    temperatures: tuple[float, float] = TEMPERATURES
+    limit: Count | None = 300
+    ambiguity: Share = AMBIGUITY
+    benchmark_seed: Seed = 0
+    rounds: Natural = 4
+    samples: Count = 1
+    temperatures: Two = TEMPERATURES
     style: str = "cycle"
-    fields: tuple[str, ...] = FIELDS
+    fields: Texts = FIELDS
     feedback_tests: str = "all"
     sampling: Sampling = Sampling()
     stop_when_flat: bool = False
-    seed: int = 0
+    seed: Seed = 0
     shuffled: bool = later(False)
     strays: bool = later(False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "temperatures", tuple(float(t) for t in self.temperatures))  # 0 and 0.0: one run

@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 
+from cycle_utils.config import Checked, Number
+
 IGNORED = -100  # label of a token that carries no loss
 SPANS = ("past_generation", "template")
 REDRAWS = ("every batch", "once")
 
 
 @dataclass(frozen=True)
-class Masking:
+class Masking(Checked):
     """Past Generation Masking.
 
     Attributes:
@@ -31,11 +33,12 @@ class Masking:
             An example that is in the training set several times, under one ``origin``, is one example.
     """
 
-    ratio: float = 0.05
+    ratio: Number = 0.05
     span: str = "past_generation"
     redraw: str = "every batch"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.ratio <= 1:
             raise ValueError(f"mask_ratio is {self.ratio}; it is a probability: give a number from 0 to 1")
         if self.span not in SPANS:

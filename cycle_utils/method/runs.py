@@ -34,7 +34,7 @@ from cycle_utils import paths
 from cycle_utils.config import config_dict, without_defaults
 from cycle_utils.method import processes
 from cycle_utils.models.gguf import digest_of, is_gguf
-from cycle_utils.models.loading import base_of, locate
+from cycle_utils.models.loading import ADAPTER, SIZED, TINY, adapter_digest, base_of, is_adapter, locate
 from cycle_utils.models.servers import split_name
 from cycle_utils.paths import PACKAGE, ROOT, digest, runs_dir
 from cycle_utils.problems.benchmarks import told_data
@@ -46,6 +46,8 @@ SITTINGS = "sittings.json"  # in an unfinished run's folder: seconds spent befor
 STORED, LEDGER = "CYCLE_STORED", "CYCLE_LEDGER"  # environment variables: see the module and :func:`build`
 ONLY, FIRST = "only", "first"  # values of the former
 _WEIGHTS = (".safetensors", ".bin")
+_TEMPLATES = "additional_chat_templates"  # a folder within a model's
+_ABOUT = (RECORD, "origin.json")  # files of a model folder that say where it comes from, and shape nothing
 _KEPT = (".parquet",)  # of a run's files, what is published with its record
 _PACKAGES = ("torch", "transformers", "datasets", "peft", "numpy", "pandas")
 _told: set[str] = set()  # runs of which this process has said that it built or reuses them
@@ -81,8 +83,9 @@ class Run:
 def key_of(config: Any) -> str:
     """Name of a config's folder: its stage and a digest of everything that it sets.
 
-    A model folder counts by its weights, not by its path: other weights in the same place are another run. A
-    benchmark's local copy counts by what is in it, and not at all where it is what the Hub would give. The name of a model that runs elsewhere counts as it is, a folder in it by its weights.
+    A model folder counts by what is in it, not by its path: see :func:`model_digest`. A benchmark's local copy counts
+    by what is in it too, and not at all where it is what the Hub would give. The name of a model that runs elsewhere
+    counts as it is, a folder in it by its content. Equal numbers are equal, as configs hold them.
     A field declared with :func:`later` counts only where it is set: an option that came after runs were made
     leaves the names of those runs as they were.
     """
@@ -103,19 +106,65 @@ def _by_content(config: dict[str, Any]) -> dict[str, Any]:
         if is_gguf(place):
             return f"{prefix}gguf:{digest_of(place)}"
         folder = Path(place) if _is_stored(Path(place)) else Path(locate(value))
-        return prefix + weights_digest(folder) if folder.is_dir() else value
+        return prefix + model_digest(folder) if folder.is_dir() else value
 
     return {name: counted(name, value) for name, value in config.items()}
 
 
 def _is_stored(folder: Path) -> bool:
-    return (folder / RECORD).is_file() and "published" in json.loads((folder / RECORD).read_text())
+    return "published" in _record(folder)
+
+
+def model_digest(folder: Path) -> str:
+    """Digest of all in a model folder that shapes what the model does: weights, tokenizer, chat template, configs.
+
+    What was made here of the shipped LMs or of a GGUF file counts by its weights alone, as its run's record says how
+    all the rest came about; unless a file of it was changed since. So the names of published runs stay as they were.
+    """
+    made = _record(folder).get("files", {})
+    places = [place for place in (folder, folder / _TEMPLATES) if place.is_dir()]
+    names = [str(path.relative_to(folder)) for place in places for path in place.iterdir() if path.is_file()]
+    there = made if _is_stored(folder) else {name: digest(folder / name) for name in names if _shapes(name)}
+    shaping = {name: value for name, value in there.items() if _shapes(name)}
+    weights, is_changed = weights_digest(folder), bool(shaping.items() - made.items())
+    if not is_changed and not _is_foreign(folder):
+        return weights
+    adapters = shaping.pop(ADAPTER, None)  # they name the place of their base; a run's are as its config says
+    if adapters and is_changed:
+        base = Path(base_of(folder))
+        shaping |= {ADAPTER: adapter_digest(folder), "": model_digest(base) if base.is_dir() else str(base)}
+    return hashlib.sha256(json.dumps([weights, sorted(shaping.items())]).encode()).hexdigest()
+
+
+def _shapes(name: str) -> bool:
+    """Whether a file of a model folder, beside its weights, says something on how the model answers."""
+    is_one = name.endswith((".json", ".jinja", ".txt", ".model", ".tiktoken", ".py")) and name not in _ABOUT
+    return is_one and ("/" not in name or name.startswith(_TEMPLATES))
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether a folder's files did not come about here, from a shipped LM or a GGUF file on."""
+    config = _record(folder).get("config")
+    if config is None:
+        return True
+    tune = config.get("distil", config).get("fine_tune", config)
+    model = tune.get("model")  # none: pre-trained here, as the shipped LMs were
+    if model is None or model == TINY or model.startswith(SIZED) or is_gguf(model):
+        return False
+    made = [place for place in (Path(model), runs_dir() / Path(model).name, published_dir() / Path(model).name)
+            if (place / RECORD).is_file()]  # fmt: skip
+    return not made or _is_foreign(made[0])
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def weights_digest(folder: Path) -> str:
     """Digest of the weights in a model folder; of a published run, of those that it had."""
     if _is_stored(folder):
-        files = json.loads((folder / RECORD).read_text())["files"]
+        files = _record(folder)["files"]
         found = [files[name] for name in sorted(files) if "/" not in name and name.endswith(_WEIGHTS)]
     else:
         found = [digest(path) for path in sorted(folder.iterdir()) if path.suffix in _WEIGHTS]

@@ -21,7 +21,7 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from cycle_utils.config import later
+from cycle_utils.config import Checked, Count, NotNegative, Positive, Seed, Share, later
 from cycle_utils.method import processes
 from cycle_utils.method.masking import IGNORED, PGMCollator
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class TrainSettings(Checked):
     """How to train; the defaults fit the tiny LM on two cores.
 
     ``steps`` counts optimiser steps, each on ``batch_size`` times ``accumulation`` examples, however many processes
@@ -47,18 +47,18 @@ class TrainSettings:
     defaults of its training script].
     """
 
-    steps: int = 400
-    batch_size: int = 32
-    accumulation: int = 1
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.1
-    seed: int = 0
-    save_steps: int = 200
+    steps: Count = 400
+    batch_size: Count = 32
+    accumulation: Count = 1
+    learning_rate: Positive = 1e-3
+    warmup: Share = 0.05
+    weight_decay: NotNegative = 0.1
+    seed: Seed = 0
+    save_steps: Count = 200
     group_by_length: bool = True
     compiled: bool = False
     lora: bool = later(False)
-    lora_rank: int = later(16)
+    lora_rank: Count = later(16)
     gradient_checkpointing: bool = later(False)
     merged: bool = later(True)
     bf16: bool = later(False)

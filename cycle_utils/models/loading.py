@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from cycle_utils.models.servers import API, ServedLM, VllmLM, split_name
 from cycle_utils.paths import ASSETS
 
 TINY = "tiny"  # the shipped LM
+ADAPTER = "adapter_config.json"  # is in a folder of LoRA adapters
 SIZED = "tiny-"  # begins the names of the shipped LMs of other sizes, such as ``tiny-0.2M``
 _PROBE = "def f(x):\n    if x:\n\treturn  [1, 2.5]\n\n  # two spaces\n    return 'a  b' !\n"
 
@@ -39,7 +41,7 @@ def locate(model: str | Path) -> str:
             )
     folder = Path(model).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file() and not _adapter(folder):
+        if not (folder / "config.json").is_file() and not is_adapter(folder):
             raise FileNotFoundError(
                 f"{folder} has neither config.json nor adapter_config.json: it is no model folder as save_pretrained "
                 "writes it"
@@ -117,29 +119,38 @@ def load_model(model: str | Path, bf16: bool = False):
     return loaded.to(torch.bfloat16) if bf16 else loaded
 
 
-def _adapter(folder: Path) -> dict | None:
-    """The configuration of a folder that holds LoRA adapters and no whole model."""
-    path = folder / "adapter_config.json"
-    return json.loads(path.read_text()) if path.is_file() and not (folder / "config.json").is_file() else None
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds LoRA adapters and no whole model."""
+    return (folder / ADAPTER).is_file() and not (folder / "config.json").is_file()
+
+
+def adapter_digest(folder: Path) -> str:
+    """Digest of the configuration of a folder's adapters, wherever their base is."""
+    config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    config.pop("base_model_name_or_path", None)
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def base_of(model: str | Path) -> str:
     """Where the weights are that a model's adapters were made for; for a whole model, where it is itself.
 
+    A base that moved together with its adapters, or with the shipped LMs, is found beside them.
+
     Raises:
         FileNotFoundError: as :func:`locate`; adapters that do not name a base, or one that is not there.
     """
     place = locate(model)
-    config = _adapter(Path(place)) if Path(place).is_dir() else None
-    if config is None:
+    if not Path(place).is_dir() or not is_adapter(Path(place)):
         return place
-    base = config.get("base_model_name_or_path")
+    base = json.loads((Path(place) / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    beside = [folder for folder in (Path(place).parent, ASSETS) if base and (folder / Path(base).name).is_dir()]
     try:
-        return locate(base or "/")
+        is_moved = beside and not Path(base).is_dir() and Path(base).is_absolute()
+        return locate(beside[0] / Path(base).name if is_moved else base or "/")
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"the adapters in {place} were made for {base}, which is not there: put it back, or set "
-            "base_model_name_or_path in their adapter_config.json"
+            f"the adapters in {place} were made for {base}, which is not there: put it back or beside them, or set "
+            f"base_model_name_or_path in their {ADAPTER}"
         ) from error
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from cycle_utils.config import later
+from annotated_types import Le
+
+from cycle_utils.config import Checked, Count, Number, Positive, later
 
 TRUNCATIONS = ("middle", "left")
 DRAWS = ("batch", "own")
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Sampling(Checked):
     """How to sample: the artifact's top-p 0.95, no top-k; temperature 0 is greedy.
 
     What a model folder's generation config asks for beyond its end tokens (a repetition penalty, say) is not done.
@@ -30,16 +33,17 @@ class Sampling:
             it, with other programs here and there. What runs elsewhere has a precision of its own.
     """
 
-    temperature: float = 0.6
-    top_p: float = 0.95
-    max_new_tokens: int = 112
-    batch_size: int = 128
+    temperature: Number = 0.6
+    top_p: Annotated[Positive, Le(1)] = 0.95
+    max_new_tokens: Count = 112
+    batch_size: Count = 128
     truncation: str = later("middle")
     stop_early: bool = later(False)
     draws: str = later("batch")
     bf16: bool = later(False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, choices in (("truncation", TRUNCATIONS), ("draws", DRAWS)):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
