@@ -129,7 +129,8 @@ def _hint_on(value: Any, hint: Any) -> str:
     if "list" in allowed(hint):
         return f". One alone is a list too: [{value!r}]"
     if value.lower() in ("true", "false", "none"):
-        return f". As text it means something else: write {value.capitalize()}, or {value.lower()} in YAML"
+        null = "null" if value.lower() == "none" else value.lower()
+        return f". As text it means something else: write {value.capitalize()}, or {null} in YAML"
     try:
         float(value.replace("_", ""))
     except ValueError:

@@ -4,6 +4,7 @@ Two processes on the CPU stand for two GPUs. Tolerances: 1e-5 nats for a loss, 1
 1e-3): sums are taken in another order, and Adam's first steps divide by what may be nearly nothing.
 """
 
+import ast
 import inspect
 import json
 import os
@@ -114,7 +115,8 @@ def test_the_global_batch_is_shared_out():
 def test_the_command_knows_each_parameter_of_the_notebook():
     names = set(papermill.inspect_notebook(NOTEBOOKS / "07_benchmarks.ipynb"))
     assert {*launch.EVALUATION, "seeds", "ladder"} < names
-    defaults = {name: None for name in launch.EVALUATION}
+    whole = papermill.inspect_notebook(NOTEBOOKS / "07_benchmarks.ipynb")
+    defaults = {name: ast.literal_eval(whole[name]["default"]) for name in launch.EVALUATION}
     assert launch.configs(defaults) == [study.recipe()]
     with pytest.raises(ValueError, match="unknown parameter 'batchsize'"):
         launch.configs({"batchsize": 4})

@@ -23,6 +23,7 @@ import pandas as pd
 COPY_KINDS = ("exact", "whitespace", "syntax")  # each includes the one before it
 UNCHANGED = "unchanged"  # another program that does the same: no copy, and no refinement either
 TRAJECTORY = ["task_id", "sample"]
+FEW_CUT = 0.02  # share of programs that may be cut at the most tokens without a warning
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -39,6 +40,14 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not 1 <= k <= n:
         raise ValueError(f"pass@{k} cannot be estimated from {n} samples; draw at least k samples, and k at least 1")
     return 1.0 - comb(n - c, k) / comb(n, k)
+
+
+def cut_off(attempts: pd.DataFrame) -> tuple[int, int]:
+    """How many programs were cut at the most tokens, and of how many it is known why they ended."""
+    if "ended" not in attempts:
+        return 0, 0
+    ended = attempts["ended"].fillna("")
+    return int((ended == "length").sum()), int((ended != "").sum())
 
 
 def solved_by_round(attempts: pd.DataFrame, rounds: int) -> pd.DataFrame:

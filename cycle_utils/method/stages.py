@@ -28,6 +28,7 @@ from cycle_utils.method.mixture import encode_example, mixture, plain_example
 from cycle_utils.method.runs import ATTEMPTS, Run, build, is_built
 from cycle_utils.method.training import TrainSettings, train, whole_weights
 from cycle_utils.models import load_model, load_tokenizer, tiny_lm
+from cycle_utils.models.decoding import LENGTH
 from cycle_utils.problems import Problem
 from cycle_utils.problems.benchmarks import load_problems, training_options
 
@@ -107,7 +108,8 @@ def distil(config: Distil, progress: bool = True) -> Run:
             examples = [e for e in examples if e["kind"] == "refine"]
         pd.DataFrame(examples).to_parquet(folder / EXAMPLES)
         kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
-        return {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds, **usage}
+        notes = {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds, **usage}
+        return notes | _cut(attempts)
 
     return build(config, make, f"stage 1b, distilling {config.faults} mistakes")
 
@@ -169,7 +171,7 @@ def loop(config: Loop, progress: bool = True) -> Run:
             folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
-        return {"problems": len(problems), "attempts": len(attempts), **usage}
+        return {"problems": len(problems), "attempts": len(attempts), **_cut(attempts), **usage}
 
     what = f"{config.rounds} rounds" if config.rounds else f"{config.samples} independent samples"
     return build(config, make, f"stage 3, {what} of {Path(config.model).name} on {config.benchmark}")
@@ -204,6 +206,12 @@ def _checkpoints(folder: Path) -> Path:
     place = folder / "checkpoints"
     place.mkdir(exist_ok=True)
     return place
+
+
+def _cut(attempts: pd.DataFrame) -> dict[str, int]:
+    """A note of how many programs were cut at the most tokens, if some were."""
+    cut = int((attempts["ended"] == LENGTH).sum()) if "ended" in attempts else 0
+    return {"cut": cut} if cut else {}
 
 
 def _tokens(examples: Sequence[dict], settings: TrainSettings) -> int:

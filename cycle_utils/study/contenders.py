@@ -16,7 +16,7 @@ from cycle_utils.method.masking import Masking
 from cycle_utils.method.stages import attempts_of, fine_tune, loop, on_model, refine_train
 from cycle_utils.models.loading import TINY
 from cycle_utils.models.prompts import FIELDS
-from cycle_utils.models.sampling import Sampling
+from cycle_utils.models.sampling import LONGEST, Sampling
 from cycle_utils.problems.tinyprograms import AMBIGUITY
 
 TINYPROGRAMS = "tinyprograms"
@@ -71,7 +71,7 @@ def recipe(
         strays=train_benchmark != TINYPROGRAMS, **_given(samples=samples),
     )  # fmt: skip
     masking = Masking(mask_ratio, mask_span, mask_redraw)
-    refine = RefineTrain(distil=data, masking=masking, refine_share=refine_share, fields=tuple(fields))
+    refine = RefineTrain(distil=data, masking=masking, refine_share=refine_share, fields=fields)
     return replace(refine, train=replace(refine.train, **how, **_given(steps=steps)))
 
 
@@ -81,9 +81,12 @@ def sampling(
 ) -> Sampling:  # fmt: skip
     """``start`` (the default sampling) with another length of programs, in tokens, batch, in sequences, or precision.
 
+    Programs are as long as ``max_new_tokens`` says, or as the benchmark's may be (:data:`~..models.sampling.LONGEST`).
+
     On other benchmarks than TinyPrograms each program draws random numbers of its own, and ends as soon as it is whole.
     """
     how = {"bf16": bf16} | ({} if benchmark == TINYPROGRAMS else {"draws": "own", "stop_early": True})
+    max_new_tokens = LONGEST.get(benchmark) if max_new_tokens is None else max_new_tokens
     return replace(start or Sampling(), **_given(max_new_tokens=max_new_tokens, batch_size=generation_batch), **how)
 
 

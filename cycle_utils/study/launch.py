@@ -23,9 +23,11 @@ import yaml
 from cycle_utils import study
 from cycle_utils.method import processes, stages
 from cycle_utils.method.runs import Run
+from cycle_utils.study import parameters
 
 # Parameters that no training depends on.
-EVALUATION = ("benchmark", "data", "limit", "rounds", "feedback_tests", "other_models", "other_style")
+EVALUATION = ("benchmark", "data", "limit", "rounds", "feedback_tests", "other_models", "other_style", "unmasked",
+              "budget_of")  # fmt: skip
 STAGES: dict[str, Callable[[stages.RefineTrain], Run]] = {
     "fine_tune": lambda config: stages.fine_tune(config.distil.fine_tune),
     "distil": lambda config: stages.distil(config.distil),
@@ -33,17 +35,18 @@ STAGES: dict[str, Callable[[stages.RefineTrain], Run]] = {
 }
 
 
-def configs(parameters: Mapping[str, Any]) -> list[stages.RefineTrain]:
+def configs(given: Mapping[str, Any]) -> list[stages.RefineTrain]:
     """The trainings that ``07_benchmarks`` needs under these parameters: of each LM and seed, the main LM's first.
 
     Raises:
-        ValueError: a parameter that the notebook does not have, or a value outside its range.
+        ValueError: a parameter that the notebook does not have, or values of another type or out of their range.
     """
-    options = {name: value for name, value in parameters.items() if name not in EVALUATION}
+    options = {name: value for name, value in given.items() if name not in EVALUATION}
     first, count, ladder = options.pop("seed", 0), options.pop("seeds", 1), options.pop("ladder", [])
     known = inspect.signature(study.recipe).parameters
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"unknown parameter {unknown[0]!r}; a training has {', '.join(known)}, seeds and ladder")
+    parameters.check(given, {name: one.default for name, one in known.items()})
     models = [options.pop("model", known["model"].default), *ladder]
     return [study.recipe(model=m, seed=s, **options) for m in models for s in range(first, first + count)]
 
@@ -60,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Run]:
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
     parser.add_argument("--until", choices=STAGES, default="refine_train", help="the last stage to build")
     options = parser.parse_args(arguments)
-    parameters = yaml.safe_load(options.recipe.read_text()) or {}
-    parameters |= {name: _value(text) for name, text in options.given}
-    wanted = configs(parameters)
+    given = yaml.safe_load(options.recipe.read_text(encoding="utf-8")) or {}
+    given |= {name: _value(text) for name, text in options.given}
+    wanted = configs(given)
     processes.start()
     runs = [STAGES[options.until](config) for config in wanted]
     processes.stop()
