@@ -31,7 +31,7 @@ from cycle_utils.models.prompts import (
     shown_code,
     transcript,
 )
-from cycle_utils.models.sampling import Sampling
+from cycle_utils.models.sampling import NEUTRAL, Sampling
 from cycle_utils.problems import Problem
 from cycle_utils.problems import tinyprograms as tp
 
@@ -287,7 +287,7 @@ def test_the_key_and_the_address_are_nowhere_in_a_run(server, home, capsys, monk
 
 
 def test_a_message_of_the_server_is_told_without_the_key(server):
-    server.refusals = [(422, {"message": f"no, {SECRET}, not top_p"})]
+    server.refusals = [(422, {"message": f"no, {SECRET}, not top_p"})] * 9
     with pytest.raises(servers.ServerError, match=r"status 422: .*no, \.\.\., not top_p"):
         ask()
 
@@ -505,7 +505,8 @@ def test_vllm_is_given_tokens_and_settings(vllm, chatty, tmp_path):
     assert [[p["prompt_token_ids"] for p in asked] for _, asked, _ in vllm.asked] == [ids[:2], ids[2:]]
     settings = [one for _, _, given in vllm.asked for one in given]
     seeds = [one.pop("seed") for one in settings]
-    assert settings == [{"temperature": 0.3, "top_p": 0.9, "max_tokens": 7, "n": 2}] * 3 and len(set(seeds)) == 3
+    explicit = {"temperature": 0.3, "top_p": 0.9, "max_tokens": 7, "n": 2, **NEUTRAL}
+    assert settings == [explicit] * 3 and len(set(seeds)) == 3
     texts = [[completion.text for completion in one] for one in found]
     assert texts == [[f"{len(one)}/{seed}/{i}" for i in range(2)] for one, seed in zip(ids, seeds)]
     assert usage == {"prompt_tokens": sum(map(len, ids)), "completion_tokens": 12}

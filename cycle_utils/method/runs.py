@@ -34,7 +34,7 @@ from cycle_utils import paths
 from cycle_utils.config import config_dict, without_defaults
 from cycle_utils.method import processes
 from cycle_utils.models.gguf import digest_of, is_gguf
-from cycle_utils.models.loading import ADAPTER, SIZED, TINY, adapter_digest, base_of, is_adapter, locate
+from cycle_utils.models.loading import ADAPTER, SIZED, TINY, adapter_digest, base_of, locate
 from cycle_utils.models.servers import split_name
 from cycle_utils.paths import PACKAGE, ROOT, digest, runs_dir
 from cycle_utils.problems.benchmarks import told_data

@@ -28,7 +28,8 @@ from cycle_utils.method.mixture import encode_example, mixture, plain_example
 from cycle_utils.method.runs import ATTEMPTS, Run, build, is_built
 from cycle_utils.method.training import TrainSettings, train, whole_weights
 from cycle_utils.models import load_model, load_tokenizer, tiny_lm
-from cycle_utils.models.decoding import LENGTH
+from cycle_utils.models.generation import options_of
+from cycle_utils.models.sampling import LENGTH, Sampling
 from cycle_utils.problems import Problem
 from cycle_utils.problems.benchmarks import load_problems, training_options
 
@@ -93,14 +94,17 @@ def distil(config: Distil, progress: bool = True) -> Run:
 
     def make(folder: Path) -> dict[str, Any]:
         problems, seed, usage = training_problems(config.fine_tune), config.fine_tune.seed, Counter()
+        asked: dict[str, Any] = {}
         if config.faults == "mutated":
             attempts = mutated_attempts(problems, config.samples, seed, progress)
         else:
+            model = load_model(tuned.folder, config.sampling.bf16)
+            asked = _options(model, config.sampling)
             attempts = self_refine(
-                load_model(tuned.folder, config.sampling.bf16), problems, tokenizer=load_tokenizer(tuned.folder),
-                rounds=0, seed=seed, samples=config.samples, temperatures=(config.sampling.temperature,) * 2,
-                sampling=config.sampling, style=config.fine_tune.style, strays=config.strays, progress=progress,
-                folder=_checkpoints(folder), usage=usage,
+                model, problems, tokenizer=load_tokenizer(tuned.folder), rounds=0, seed=seed,
+                samples=config.samples, temperatures=(config.sampling.temperature,) * 2, sampling=config.sampling,
+                style=config.fine_tune.style, strays=config.strays, progress=progress, folder=_checkpoints(folder),
+                usage=usage,
             )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         examples = distilled_examples(problems, attempts, config.target, seed)
@@ -109,7 +113,7 @@ def distil(config: Distil, progress: bool = True) -> Run:
         pd.DataFrame(examples).to_parquet(folder / EXAMPLES)
         kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
         notes = {"samples": len(attempts), "passed": int(attempts.passed.sum()), "examples": kinds, **usage}
-        return notes | _cut(attempts)
+        return notes | _cut(attempts) | asked
 
     return build(config, make, f"stage 1b, distilling {config.faults} mistakes")
 
@@ -163,15 +167,17 @@ def loop(config: Loop, progress: bool = True) -> Run:
 
     def make(folder: Path) -> dict[str, Any]:
         problems, usage = loop_problems(config), Counter()
+        model = load_model(config.model, config.sampling.bf16)
         attempts = self_refine(
-            load_model(config.model, config.sampling.bf16), problems, tokenizer=load_tokenizer(config.model),
-            rounds=config.rounds, samples=config.samples, temperatures=config.temperatures, style=config.style,
-            fields=config.fields, feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
+            model, problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
+            samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
+            feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
             stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, progress=progress,
             folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
-        return {"problems": len(problems), "attempts": len(attempts), **_cut(attempts), **usage}
+        notes = {"problems": len(problems), "attempts": len(attempts), **_cut(attempts), **usage}
+        return notes | _options(model, config.sampling)
 
     what = f"{config.rounds} rounds" if config.rounds else f"{config.samples} independent samples"
     return build(config, make, f"stage 3, {what} of {Path(config.model).name} on {config.benchmark}")
@@ -206,6 +212,12 @@ def _checkpoints(folder: Path) -> Path:
     place = folder / "checkpoints"
     place.mkdir(exist_ok=True)
     return place
+
+
+def _options(model, sampling: Sampling) -> dict[str, Any]:
+    """A note of what the model folder's generation config asks for beyond the sampling, if it does: done or not."""
+    options = options_of(model)
+    return {"own_options" if sampling.own_options else "options_not_done": options} if options else {}
 
 
 def _cut(attempts: pd.DataFrame) -> dict[str, int]:

@@ -26,11 +26,12 @@ import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from cycle_utils.models.sampling import END, LENGTH, PROGRAM
+
 SLACK = 128  # columns that are written before the rows are moved back to the left
 READ_AT_ONCE = 2048  # prompt tokens of one forward pass, padding included
 SHARED = 16  # the least number of tokens for which a common beginning is read apart
 UNLIKELY = (1e-4, 1e-7, -1.0)  # chances of tokens that need not be looked at, if the others suffice
-END, LENGTH, PROGRAM = "end", "length", "program"  # why a sequence ended: see :class:`Made`
 
 
 @dataclass

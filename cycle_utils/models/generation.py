@@ -5,30 +5,35 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import set_seed
+from transformers import GenerationConfig, set_seed
 
 from cycle_utils.models.decoding import BatchDraws, Choose, Made, OwnDraws, decode, greedy
 from cycle_utils.models.loading import context_length
 from cycle_utils.models.loading import decode as text_of
+from cycle_utils.models.own_options import Shaped, own_options
 from cycle_utils.models.prompts import NoRoom, Prompt
 from cycle_utils.models.sampling import Sampling
-from cycle_utils.models.servers import ServedLM, VllmLM
+from cycle_utils.models.servers import ServedLM, VllmLM, whole_text
 
 LOOK_EVERY = 16  # tokens between two looks at whether a program is finished
+_told: set[tuple[str, bool]] = set()  # models of which this process has said what their folders ask for
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's text, and why it ended: ``end``, ``length`` or ``program``, see :class:`cycle_utils.models.decoding.Made`.
+    """A model's text, and why it ended: ``end``, ``length`` or ``program``, see :class:`~.decoding.Made`.
 
-    Empty where a server does not say.
+    Of a server also ``filter``, by its content filter, and nothing where it does not say.
     """
 
     text: str
@@ -68,6 +73,7 @@ def generate(
         ServerError: see :class:`~cycle_utils.models.servers.ServedLM`.
     """
     usage = Counter() if usage is None else usage
+    _tell_options(model, sampling)
     if isinstance(model, ServedLM):
         return _elsewhere(model, _conversations(model, prompts), sampling, samples, seed, progress, stream, usage)
     chat = any(isinstance(prompt, Prompt) and prompt.messages for prompt in prompts)
@@ -133,10 +139,38 @@ def _decoded(
         return looked_at and finished(jobs[made.number][0], text_of(tokenizer, made.tokens))
 
     prompts, stop = [ids[i] for i, _ in jobs], enough if finished else None
+    if sampling.own_options and (options := options_of(model)):
+        choose = Shaped(choose, prompts, options, sampling.temperature)
     ends = _ends(model, tokenizer)
     all_made = decode(model, prompts, choose, ends, sampling.max_new_tokens, sampling.batch_size, stop)
     for made in sorted(all_made, key=lambda one: one.number) if ordered else all_made:
         yield made, text_of(tokenizer, made.tokens)
+
+
+def options_of(model) -> dict[str, Any]:
+    """What a model folder's generation config asks for beyond a :class:`Sampling`; nothing of a served model."""
+    if isinstance(model, ServedLM):
+        return {}
+    if isinstance(model, VllmLM):
+        return own_options(_generation_config(model.place))
+    return own_options(model.generation_config)
+
+
+def _generation_config(place: str) -> GenerationConfig | None:
+    try:
+        return GenerationConfig.from_pretrained(place)
+    except OSError:
+        return None  # a folder need not have one
+
+
+def _tell_options(model, sampling: Sampling) -> None:
+    """Say once for each model what its folder asks for."""
+    options, name = options_of(model), str(getattr(model, "name_or_path", model))
+    if options and (name, sampling.own_options) not in _told:
+        _told.add((name, sampling.own_options))
+        asked = ", ".join(f"{option} {value}" for option, value in options.items())
+        done = "is done" if sampling.own_options else "is not done (own_options does it)"
+        log.warning("the generation config of %s asks for %s, which %s", name, asked, done)
 
 
 def _arranged(found: Sequence[tuple[int, int, Completion]], prompts: int, samples: int) -> list[list[Completion]]:
@@ -178,7 +212,8 @@ def _elsewhere(
     missing = {i: request for i, request in enumerate(requests) if i not in there}
     answers = model.complete(missing, sampling, samples, seed)
     for i, answer in tqdm(answers, desc="generate", total=len(missing), disable=not progress, leave=False):
-        fresh = [(i, s, Completion(text)) for s, text in enumerate(answer.texts)]
+        ended = answer.ended or [""] * samples
+        fresh = [(i, s, Completion(text, why)) for s, (text, why) in enumerate(zip(answer.texts, ended, strict=True))]
         _write_stream(stream, fresh, answer.usage, [])
         usage.update(answer.usage)
         found += fresh
@@ -202,25 +237,28 @@ def _write_stream(
     """One line: completions with their jobs, what they cost, and the state of the random numbers behind them."""
     if stream:
         rows = [[i, s, one.text, one.ended] for i, s, one in made]
-        with stream.open("a") as file:
+        with stream.open("a", encoding="utf-8") as file:
             print(json.dumps({"made": rows, "usage": usage, "random": list(states)}), file=file)
 
 
 def _read_stream(stream: Path | None, usage: Counter) -> list[tuple[int, int, Completion]]:
-    """What an interrupted call has written, and the random numbers as they were then; a torn last line is dropped."""
+    """What an interrupted call has written, and the random numbers as they were then, up to a torn line."""
     found: list[tuple[int, int, Completion]] = []
     if stream is None or not stream.is_file():
         return found
     whole, states = [], []
-    for line in stream.read_text().splitlines(keepends=True):
+    for line in stream.read_text(encoding="utf-8").splitlines(keepends=True):
         if not line.endswith("\n"):
             break
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break  # what lies behind a damaged line is made again
         whole.append(line)
-        found += [(i, s, Completion(text, ended)) for i, s, text, ended in row["made"]]
+        found += [(i, s, Completion(whole_text(text), ended)) for i, s, text, ended in row["made"]]
         usage.update(row["usage"])
         states = row["random"]
-    stream.write_text("".join(whole))
+    stream.write_text("".join(whole), encoding="utf-8")
     for number, state in enumerate(states):
         tensor = torch.frombuffer(bytearray(base64.b64decode(state)), dtype=torch.uint8)
         torch.cuda.set_rng_state(tensor, number - 1) if number else torch.set_rng_state(tensor)

@@ -16,6 +16,9 @@ LONGEST = {
     "tinyprograms": 112, "humaneval": 512, "humanevalplus": 512, "mbpp": 256, "mbppplus": 256, "apps": 1024,
     "codecontests": 1024,
 }  # fmt: skip
+# What would shape a completion besides, at the values at which it does nothing: told to whatever has its own defaults.
+NEUTRAL = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "top_k": -1, "min_p": 0.0}
+END, LENGTH, PROGRAM = "end", "length", "program"  # why a completion ended, see :class:`~.decoding.Made`
 TRUNCATIONS = ("middle", "left")
 DRAWS = ("batch", "own")
 
@@ -24,7 +27,8 @@ DRAWS = ("batch", "own")
 class Sampling(Checked):
     """How to sample: the artifact's top-p 0.95, no top-k; temperature 0 is greedy.
 
-    What a model folder's generation config asks for beyond its end tokens (a repetition penalty, say) is not done.
+    What a model folder's generation config asks for beyond its end tokens (a repetition penalty, say) is told and not
+    done, unless ``own_options`` ask for it.
 
     Attributes:
         max_new_tokens: of one completion, in tokens.
@@ -38,6 +42,7 @@ class Sampling(Checked):
             sequence that ends makes room for the next one at once.
         bf16: weights and activations in bfloat16, logits in float32: faster where the processor has instructions for
             it, with other programs here and there. What runs elsewhere has a precision of its own.
+        own_options: do what the model folder's generation config, or the server's, asks for beyond.
     """
 
     temperature: Number = 0.6
@@ -48,6 +53,7 @@ class Sampling(Checked):
     stop_early: bool = later(False)
     draws: str = later("batch")
     bf16: bool = later(False)
+    own_options: bool = later(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -77,7 +77,7 @@ def recipe(
 
 def sampling(
     max_new_tokens: int | None = None, generation_batch: int | None = None, start: Sampling | None = None,
-    benchmark: str = TINYPROGRAMS, bf16: bool = False,
+    benchmark: str = TINYPROGRAMS, bf16: bool = False, own_options: bool = False,
 ) -> Sampling:  # fmt: skip
     """``start`` (the default sampling) with another length of programs, in tokens, batch, in sequences, or precision.
 
@@ -85,7 +85,8 @@ def sampling(
 
     On other benchmarks than TinyPrograms each program draws random numbers of its own, and ends as soon as it is whole.
     """
-    how = {"bf16": bf16} | ({} if benchmark == TINYPROGRAMS else {"draws": "own", "stop_early": True})
+    how: dict[str, Any] = {} if benchmark == TINYPROGRAMS else {"draws": "own", "stop_early": True}
+    how |= {"bf16": bf16, "own_options": own_options}
     max_new_tokens = LONGEST.get(benchmark) if max_new_tokens is None else max_new_tokens
     return replace(start or Sampling(), **_given(max_new_tokens=max_new_tokens, batch_size=generation_batch), **how)
 
