@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from cycle_utils.method.training import LONGEST
+
 FOLDER = Path(__file__).resolve().parent
 GIB = 2**30
 
@@ -22,7 +24,7 @@ GIB = 2**30
 GPU, PEAK, BANDWIDTH = "A100 80 GB", 312e12, 2.039e12  # dense bfloat16 FLOP/s and bytes/s, by NVIDIA's data sheet
 SHARE = 0.4  # of either that is reached
 LAYER_SECONDS = 1e-3  # the least that a layer of a decoding step takes: launching kernels from Python
-BLOCK = 2048  # tokens of the longest example [artifact: block size]
+BLOCK = LONGEST  # tokens of the longest example, which training enforces
 PLAIN, REFINE = 900, 1300  # tokens of a mean CodeContests example: 600 of description, 300 of each program, feedback
 RUN_SECONDS, WORKERS = 0.02, 2  # one run of a program under the judge; the judge's default workers
 RUNS = {"humaneval": 1, "mbpp": 1, "apps": 21, "codecontests": 2}  # runs that judging one program takes, on average
@@ -124,8 +126,8 @@ def cost(model: Model, benchmark: str) -> Cost:
         training_hours=training_tokens() * flops(model) / (SHARE * PEAK) / 3600,
         generation_hours=generation_seconds(model, benchmark) / 3600,
         judging_hours=sum(n * RUNS[name] for name, n in programs(benchmark).items()) * RUN_SECONDS / WORKERS / 3600,
-        # float32: the download and the two trained LMs; two checkpoints with moments, while one replaces the other
-        disk=(3 * 4 + 2 * 12) * model.parameters / GIB + DATA_GIB["codecontests"] + DATA_GIB[benchmark],
+        # float32: the download and the two trained LMs; three checkpoints with moments, while one replaces the oldest
+        disk=(3 * 4 + 3 * 12) * model.parameters / GIB + DATA_GIB["codecontests"] + DATA_GIB[benchmark],
     )
 
 
@@ -190,7 +192,7 @@ def header(model: Model, benchmark: str) -> str:
         f"  training: {tokens} / ({SHARE:.0%} of {PEAK / 1e12:.0f} TFLOP/s) = {c.training_hours:.1f} h",
         f"  generation: at most {made:,} programs x {SAMPLING['max_new_tokens']} tokens, {model.generation_batch} at a "
         f"time = {c.generation_hours:.1f} h; judging them on {WORKERS} cores = {c.judging_hours:.1f} h",
-        f"  disk: {billions} x 36 bytes (3 LMs, 2 checkpoints with moments) + the data",
+        f"  disk: {billions} x 48 bytes (3 LMs, 3 checkpoints with moments) + the data",
     ]
     return "".join(f"# {line}\n" for line in lines)
 

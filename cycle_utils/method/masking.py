@@ -8,6 +8,7 @@ target is untouched.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,11 +64,17 @@ class PGMCollator:
 
     def __init__(self, pad_token_id: int, masking: Masking | None = None, seed: int = 0) -> None:
         self.pad, self.masking, self.seed, self.epoch = pad_token_id, masking, seed, 0
+        self.tells_positions = False  # see :func:`explicit_positions`
+
+    @property
+    def hides(self) -> bool:
+        """Whether any token may be hidden."""
+        return self.masking is not None and self.masking.ratio > 0
 
     def hidden(self, feature: Mapping[str, Any]) -> torch.Tensor:
         """Positions hidden in this example: a boolean tensor of its length."""
         length = len(feature["input_ids"])
-        if self.masking is None or self.masking.ratio == 0 or self.masking.span not in feature.get("spans", {}):
+        if not self.hides or self.masking.span not in feature.get("spans", {}):
             return torch.zeros(length, dtype=torch.bool)
         span = feature["spans"][self.masking.span]
         return hidden_tokens(length, span, self.masking.ratio, self._generator(feature))
@@ -80,7 +87,7 @@ class PGMCollator:
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """A batch of (batch, longest) tensors: ``input_ids``, ``attention_mask``, ``labels``."""
+        """Tensors of (batch, longest): ``input_ids``, ``attention_mask``, ``labels``; maybe ``position_ids``."""
         longest = max(len(f["input_ids"]) for f in features)
         shape = (len(features), longest)
         batch = {
@@ -93,4 +100,42 @@ class PGMCollator:
             batch["input_ids"][row, :n] = torch.tensor(feature["input_ids"])
             batch["labels"][row, :n] = torch.tensor(feature.get("labels", feature["input_ids"]))
             batch["attention_mask"][row, :n] = (~self.hidden(feature)).long()
+        if self.tells_positions:
+            batch["position_ids"] = torch.arange(longest).repeat(len(features), 1)
         return batch
+
+
+@torch.inference_mode()
+def explicit_positions(model) -> bool:
+    """Whether a model must be told the positions of its tokens, for it counts only those that are not hidden.
+
+    There, a hidden token would move all that stands behind it: the model is asked whether ``a [hidden] b c`` gives it
+    what ``a b c`` does.
+
+    Raises:
+        ValueError: it counts so, and takes no positions.
+    """
+    was_training = model.training
+    model.eval()
+    size = min(model.get_input_embeddings().num_embeddings, 64)
+    ids = torch.arange(1, 5, device=model.device)[None] * 7 % size
+    mask = torch.tensor([[1, 0, 1, 1]], device=model.device)
+    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+
+    def last(ids: torch.Tensor, mask: torch.Tensor | None = None, **positions: torch.Tensor) -> torch.Tensor:
+        return model(input_ids=ids, attention_mask=mask, **positions).logits[0, -1].float()
+
+    short = last(ids[:, [0, 2, 3]], torch.ones_like(ids[:, 1:]))
+    counts_visible = torch.allclose(last(ids, mask), short, atol=1e-5)
+    is_told = False
+    if counts_visible and takes_positions:
+        positions = torch.arange(4, device=model.device)[None]
+        is_same = torch.allclose(last(ids, position_ids=positions), last(ids, torch.ones_like(ids)), atol=1e-5)
+        is_told = is_same and not torch.allclose(last(ids, mask, position_ids=positions), short, atol=1e-5)
+    model.train(was_training)
+    if counts_visible and not is_told:
+        raise ValueError(
+            f"{type(model).__name__} counts the positions of tokens without those that Past Generation Masking hides, "
+            "and cannot be told others: hiding would move the rest. Train another model, or with mask_ratio 0"
+        )
+    return is_told

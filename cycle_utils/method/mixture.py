@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from cycle_utils.method.training import TrainSettings, encode
-from cycle_utils.models.loading import render_chat
-from cycle_utils.models.prompts import FIELDS, one_time_prompt, refine_prompt, refine_target
+from cycle_utils.method.masking import IGNORED
+from cycle_utils.method.training import LONGEST, TrainSettings, encode
+from cycle_utils.models.loading import context_length, render_chat
+from cycle_utils.models.prompts import FIELDS, NoRoom, one_time_prompt, refine_prompt, refine_target
 from cycle_utils.problems import Problem
+
+log = logging.getLogger(__name__)
 
 
 def mixed(refine: Sequence[dict], plain: Sequence[dict], total: int, share: float, rng: random.Random) -> list[dict]:
@@ -54,26 +58,71 @@ def _cycled(rows: Sequence[dict], count: int, rng: random.Random) -> list[dict]:
 
 
 def encode_example(
-    tokenizer, problem: Problem, example: dict, fields: Sequence[str] = FIELDS, style: str = "cycle"
-) -> dict[str, Any]:
+    tokenizer, problem: Problem, example: dict, fields: Sequence[str] = FIELDS, style: str = "cycle",
+    limit: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Features of one example, with the spans of its prompt's fields; see :func:`~.training.encode`.
 
     Args:
+        limit: the most tokens that it may have; as in prompts, the middle of a faulty program is cut until it fits.
         style: ``cycle``, the paper's template, or ``chat``, for an instruction-tuned model: there the past generation
             is the turn in which it gave the faulty program.
+
+    Raises:
+        NoRoom: it does not fit, however much is cut.
     """
     if example["kind"] == "plain":
-        return plain_example(tokenizer, problem, example["target"], style)
+        return plain_example(tokenizer, problem, example["target"], style, limit)
     code = example["code"] if "code" in fields else ""
     feedback = example["feedback"] if "feedback" in fields else ""
-    prompt = refine_prompt(problem, code, feedback, style, render=partial(render_chat, tokenizer))
-    target = refine_target(problem, example["target"], style)
-    return encode(tokenizer, prompt.text, target, prompt.spans, special=style != "chat")
+    asked = partial(refine_prompt, problem, code, feedback, style, render=partial(render_chat, tokenizer))
+    target, special, prompt = refine_target(problem, example["target"], style), style != "chat", asked()
+    features = encode(tokenizer, prompt.text, target, prompt.spans, special)
+    if limit is None or len(features["input_ids"]) <= limit:
+        return features
+    answer = sum(label != IGNORED for label in features["labels"])
+    prompt = asked(
+        count=lambda text: len(tokenizer(text, add_special_tokens=special)["input_ids"]), limit=limit - answer
+    )
+    return {**encode(tokenizer, prompt.text, target, prompt.spans, special), "cut": True}
 
 
-def plain_example(tokenizer, problem: Problem, solution: str, style: str = "cycle") -> dict[str, Any]:
-    """Features of an example of plain generation: description in, solution out."""
+def plain_example(
+    tokenizer, problem: Problem, solution: str, style: str = "cycle", limit: int | None = None
+) -> dict[str, Any]:
+    """Features of an example of plain generation: description in, solution out.
+
+    Raises:
+        NoRoom: it has more tokens than ``limit``.
+    """
     prompt = one_time_prompt(problem, style, partial(render_chat, tokenizer))
     chat = style == "chat"
     target = refine_target(problem, solution, style) if chat else solution
-    return encode(tokenizer, prompt.text, target, special=not chat)
+    features = encode(tokenizer, prompt.text, target, special=not chat)
+    if limit is not None and (size := len(features["input_ids"])) > limit:
+        raise NoRoom(f"an example of {problem.task_id} has {size} tokens, more than {limit}")
+    return features
+
+
+def fitting(makers: Iterable[Callable[[int], dict[str, Any]]], model) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The examples that a model's context has room for, and notes on the others, which are told.
+
+    Args:
+        makers: each makes an example of at most so many tokens, or raises :class:`NoRoom`.
+
+    Returns:
+        the examples, and how many were ``cut_examples`` and, left out, ``too_long_examples``, if any were.
+    """
+    limit, examples, left_out, total = min(context_length(model), LONGEST), [], 0, 0
+    for total, make in enumerate(makers, 1):
+        try:
+            examples.append(make(limit))
+        except NoRoom:
+            left_out += 1
+    cut = sum("cut" in one for one in examples)
+    if cut or left_out:
+        log.warning(
+            "%d of %d training examples were longer than %d tokens: in %d the middle of the faulty program was cut, %d "
+            "were left out", cut + left_out, total, limit, cut, left_out,
+        )  # fmt: skip
+    return examples, {name: n for name, n in {"cut_examples": cut, "too_long_examples": left_out}.items() if n}

@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cycle_utils.method.distillation import distilled_examples
 from cycle_utils.method.judging import mutated_attempts
 from cycle_utils.method.loop import self_refine
 from cycle_utils.method.masking import PGMCollator
-from cycle_utils.method.mixture import encode_example, mixture, plain_example
+from cycle_utils.method.mixture import encode_example, fitting, mixture, plain_example
 from cycle_utils.method.runs import ATTEMPTS, Run, build, is_built
 from cycle_utils.method.training import TrainSettings, train, whole_weights
 from cycle_utils.models import load_model, load_tokenizer, tiny_lm
@@ -73,13 +74,12 @@ def fine_tune(config: FineTune, progress: bool = True, whole: bool = False) -> R
         model, tokenizer = load_model(config.model), load_tokenizer(config.model)
         rng = random.Random(f"fine-tune/{config.seed}")
         problems = training_problems(config)
-        examples = [
-            plain_example(tokenizer, p, rng.choice(p.canonical_solutions), config.style) for p in problems
-        ]
+        chosen = [(problem, rng.choice(problem.canonical_solutions)) for problem in problems]
+        examples, notes = fitting((partial(plain_example, tokenizer, *one, config.style) for one in chosen), model)
         settings = replace(config.train, seed=config.seed)
         losses = train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
         _save(model, tokenizer, folder, settings)
-        return {"losses": losses, "examples": len(examples), "tokens": _tokens(examples, settings)}
+        return {"losses": losses, "examples": len(examples), "tokens": _tokens(examples, settings), **notes}
 
     return build(config, make, "stage 1a, fine-tuning", whole, together=True)
 
@@ -133,15 +133,18 @@ def refine_train(config: RefineTrain, progress: bool = True, whole: bool = False
         settings = replace(config.train, seed=config.distil.fine_tune.seed)
         rows = mixture(read_examples(data), list(problems.values()), config.refine_share, settings)
         style = config.distil.fine_tune.style
-        examples = [
-            {**encode_example(tokenizer, problems[r["task_id"]], r, config.fields, style), "origin": r["origin"]}
-            for r in rows
-        ]
+
+        def encoded(row: dict, limit: int) -> dict[str, Any]:
+            problem = problems[row["task_id"]]
+            features = encode_example(tokenizer, problem, row, config.fields, style, limit)
+            return {**features, "origin": row["origin"]}
+
+        examples, notes = fitting((partial(encoded, row) for row in rows), model)
         collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
         losses = train(model, examples, collator, settings, folder, progress)
         _save(model, tokenizer, folder, settings)
         kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
-        return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings)}
+        return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings), **notes}
 
     return build(config, make, "stage 2, refine training", whole, together=True)
 

@@ -23,12 +23,19 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from cycle_utils.config import Checked, Count, NotNegative, Positive, Seed, Share, later
 from cycle_utils.method import processes
-from cycle_utils.method.masking import IGNORED, PGMCollator
+from cycle_utils.method.masking import IGNORED, PGMCollator, explicit_positions
+from cycle_utils.models.loading import context_length
+from cycle_utils.models.wholeness import damaged
 
 BLANK = -1  # index of an example without a target: it fills a batch and teaches nothing
+LONGEST = 2048  # tokens of one example at most, whatever the model's context is [artifact: block size]
 ORDER = "order.pt"  # in a checkpoint: the state of the random numbers from which the epoch's order was drawn
 
 log = logging.getLogger(__name__)
+
+
+class Diverged(RuntimeError):
+    """A training whose losses or weights are no numbers any more. The message says at which step, and what to try."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,7 @@ class _Trainer(Trainer):
     training that goes on in the middle of a later epoch draws the first epoch's order for it.
     """
 
+    settings: TrainSettings
     order: _Order | None = None
     again: torch.Tensor | None = None  # see :class:`_Order`
     target_logits = False
@@ -181,6 +189,16 @@ class _Trainer(Trainer):
         if self.target_logits:
             inputs = {**inputs, **at_targets(inputs["labels"])}
         return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def training_step(self, *args, **kwargs):
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise Diverged(_diverged(f"the loss is {loss.item()}", self.state.global_step + 1, self.settings))
+        return loss
+
+    def _save_checkpoint(self, *args, **kwargs) -> None:
+        check_weights(self.model, self.state.global_step, self.settings)  # else it could only be gone on from in vain
+        super()._save_checkpoint(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):
         arguments = self.args
@@ -214,11 +232,18 @@ def train(
         the loss curve: ``step`` and ``loss`` (mean over the target tokens, in nats) for each logged step.
 
     Raises:
-        ValueError: no examples, a global batch that the processes cannot share (:func:`per_process`), or what several
+        Diverged: losses or weights are no numbers any more.
+        ValueError: no examples, one that is longer than the model's context, a global batch that the processes cannot share (:func:`per_process`), or what several
             processes cannot do: adapters under FSDP, and a model that cannot be told how many tokens its loss is over.
     """
     if not len(examples):
         raise ValueError("there is nothing to train on: the set of examples is empty")
+    longest, context = max(len(one["input_ids"]) for one in examples), context_length(model)
+    if longest > context:
+        raise ValueError(f"an example has {longest} tokens, more than the model's context of {context}: cut it before")
+    check_weights(model, 0, settings)
+    if collator.hides:
+        collator.tells_positions = explicit_positions(model)
     checkpoints = Path(folder) / "checkpoints"
     batch_size, accumulation = per_process(settings, processes.count())
     arguments = TrainingArguments(
@@ -237,7 +262,8 @@ def train(
         train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
         save_strategy="steps",
         save_steps=settings.save_steps,
-        save_total_limit=1,
+        save_total_limit=2,  # the one before stands in for one that was torn
+        logging_nan_inf_filter=False,  # else the log would show the mean of before
         logging_steps=max(1, settings.steps // 50),
         report_to="none",
         disable_tqdm=not progress,
@@ -264,6 +290,7 @@ def train(
         raise ValueError("adapters are not trained under FSDP: they are small enough without it; drop lora or FSDP")
     if processes.count() > 1 and not trainer.model_accepts_loss_kwargs:
         raise ValueError(f"{type(model).__name__} averages its loss over one process's tokens; train it in one process")
+    trainer.settings = settings
     trainer.target_logits = settings.target_logits and _can_skip_logits(model)
     trainer.remove_callback(PrinterCallback)  # the losses are returned, and drawn by whoever wants to see them
     last = last_checkpoint(checkpoints)
@@ -273,6 +300,7 @@ def train(
         if _step(last) % steps_an_epoch and (last / ORDER).is_file():
             trainer.again = torch.load(last / ORDER)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
+    check_weights(model, settings.steps, settings)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_disable()
     if adapted:
@@ -280,6 +308,28 @@ def train(
             adapted.save_pretrained(str(Path(folder) / "adapter" if settings.merged else folder))
         adapted.merge_and_unload()  # in place: ``model`` has plain layers again
     return [{"step": row["step"], "loss": row["loss"]} for row in trainer.state.log_history if "loss" in row]
+
+
+def check_weights(model, step: int, settings: TrainSettings) -> None:
+    """Make sure that a model's weights are numbers, after so many steps.
+
+    Raises:
+        Diverged: they are not.
+    """
+    for name, weights in model.named_parameters():
+        own = weights.to_local() if hasattr(weights, "to_local") else weights  # FSDP gives each process a part
+        if not torch.isfinite(own).all():
+            raise Diverged(_diverged(f"{name} holds values that are no numbers", step, settings))
+
+
+def _diverged(what: str, step: int, settings: TrainSettings) -> str:
+    if step == 0:
+        return f"there is nothing to train: {what} before the first step; take another model folder"
+    lower = "without bf16 or compiled, or with " if settings.bf16 or settings.compiled else "with "
+    return (
+        f"the training diverged: {what} at step {step} of {settings.steps}. Try it {lower}a lower learning_rate than "
+        f"{settings.learning_rate:g}, or a larger batch (batch_size, accumulation)"
+    )
 
 
 def at_targets(labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -324,9 +374,17 @@ def _with_adapters(model, settings: TrainSettings):
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint: the Trainer writes ``trainer_state.json`` last."""
-    whole = [p for p in Path(folder).glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
-    return max(whole, key=_step, default=None)
+    """The newest whole checkpoint: the Trainer writes ``trainer_state.json`` last.
+
+    One with files that were torn after that, as by a full disk or a power cut, is passed over, with a word.
+    """
+    written = [p for p in Path(folder).glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
+    for checkpoint in sorted(written, key=_step, reverse=True):
+        wrong = damaged(checkpoint)
+        if wrong is None:
+            return checkpoint
+        log.warning("the checkpoint %s is passed over for the one before, if there is one: its %s", checkpoint, wrong)
+    return None
 
 
 def _step(checkpoint: Path) -> int:

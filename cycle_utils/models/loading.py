@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cycle_utils.models.gguf import converted, is_gguf
 from cycle_utils.models.servers import API, ServedLM, VllmLM, split_name
+from cycle_utils.models.wholeness import damaged
 from cycle_utils.paths import ASSETS
 
 TINY = "tiny"  # the shipped LM
 ADAPTER = "adapter_config.json"  # is in a folder of LoRA adapters
+TRUST = "CYCLE_TRUST_REMOTE_CODE"  # environment variable: see :func:`load_model`
+HUB_PATIENCE = 10.0  # seconds for the Hub's first answer
+log = logging.getLogger(__name__)
 SIZED = "tiny-"  # begins the names of the shipped LMs of other sizes, such as ``tiny-0.2M``
 _PROBE = "def f(x):\n    if x:\n\treturn  [1, 2.5]\n\n  # two spaces\n    return 'a  b' !\n"
 
@@ -48,9 +55,17 @@ def locate(model: str | Path) -> str:
             )
         return str(folder.resolve())
     name = str(model)
-    if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise FileNotFoundError(f"there is no model folder {name}; give an existing folder, a Hub ID or {TINY!r}")
+    near = _near(folder)
+    if folder.is_absolute() or name.startswith(".") or name.count("/") > 1 or "\\" in name or ("/" in name and near):
+        raise FileNotFoundError(f"there is no model folder {name}{near}; give an existing folder, a Hub ID or {TINY!r}")
     return name
+
+
+def _near(folder: Path) -> str:
+    """A hint at folders of similar names beside one that is not there."""
+    beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+    near = difflib.get_close_matches(folder.name, beside, 1)
+    return f" (there is {folder.parent / near[0]})" if near else ""
 
 
 def shipped(shape: str | None = None) -> Path:
@@ -63,22 +78,28 @@ def count_parameters(model: str | Path) -> int:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    config = _from(AutoConfig, root_of(model))
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(_from(AutoConfig, root_of(model))).num_parameters()
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=_trusts()).num_parameters()
 
 
 def load_tokenizer(model: str | Path):
     """The tokenizer, padding on the left, with a pad token, checked on indented code; none of a served model.
 
+    One that puts its end token behind each text, which ends a prompt before it is answered, is kept from it.
+
     Raises:
-        ValueError: the tokenizer changes code in a round trip.
+        ValueError: the tokenizer changes code in a round trip, or has more tokens than the model's embedding.
         FileNotFoundError, OSError: as :func:`locate`; unknown to the Hub, or the Hub out of reach.
     """
     if split_name(model)[0] == API:
         return None
     from transformers import AutoTokenizer
 
-    tokenizer = _from(AutoTokenizer, root_of(model))
+    root = root_of(model)
+    tokenizer = _from(AutoTokenizer, root)
+    _check_size(tokenizer, root)
+    _end_nothing(tokenizer, root)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -90,17 +111,60 @@ def load_tokenizer(model: str | Path):
     return tokenizer
 
 
+def _check_size(tokenizer, root: str) -> None:
+    from transformers import AutoConfig
+
+    rows = getattr(_from(AutoConfig, root).get_text_config(), "vocab_size", None)
+    if rows and len(tokenizer) > rows:
+        beyond = tokenizer.convert_ids_to_tokens(rows)
+        raise ValueError(
+            f"the tokenizer of {root} has {len(tokenizer)} tokens and the model's embedding {rows} rows: {beyond!r} "
+            "and what comes behind it would be out of range. Take out tokens that were added, or enlarge the model with "
+            "resize_token_embeddings and save it again"
+        )
+
+
+def _end_nothing(tokenizer, root: str) -> None:
+    """Keep a tokenizer from putting special tokens behind a text."""
+    plain, whole = (tokenizer("x", add_special_tokens=special)["input_ids"] for special in (False, True))
+    begin = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
+    behind = whole[begin + len(plain) :]
+    if not behind:
+        return
+    from tokenizers import processors
+
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise ValueError(
+            f"the tokenizer of {root} puts {tokenizer.convert_ids_to_tokens(behind)} behind each text, so that a "
+            "prompt would end before its answer: use its fast version, or set add_eos_token to false in tokenizer_config.json"
+        )
+    backend = tokenizer.backend_tokenizer
+    state = json.dumps(json.loads(backend.to_str())["post_processor"])
+    parts = [processors.ByteLevel(trim_offsets='"trim_offsets": true' in state)] if "ByteLevel" in state else []
+    if begin:
+        starts = list(zip(tokenizer.convert_ids_to_tokens(whole[:begin]), whole[:begin]))
+        single = " ".join([*(name for name, _ in starts), "$A"])
+        parts.append(processors.TemplateProcessing(single=single, special_tokens=starts))
+    tokenizer.add_eos_token = False
+    backend.post_processor = processors.Sequence(parts)
+    names = tokenizer.convert_ids_to_tokens(behind)
+    log.warning("the tokenizer of %s puts %s behind each text; here it does not, or no prompt would be answered", root,
+                " ".join(names))  # fmt: skip
+
+
 def load_model(model: str | Path, bf16: bool = False):
     """The LM in float32 on the best device at hand, ready for inference; a folder of adapters is merged into its base.
 
     float32 is asked for explicitly: transformers 5 would otherwise keep the checkpoint's own type, and
-    training CodeGen in its float16 diverges. A model that runs elsewhere is only made ready to be asked.
+    training CodeGen in its float16 diverges. A model that runs elsewhere is only made ready to be asked. Python code
+    that a model brings along is run only where the environment variable :data:`TRUST` is 1.
 
     Args:
         bf16: turn it to bfloat16 when all is loaded: to generate, not to train.
 
     Raises:
-        ValueError: adapters made for another base.
+        ValueError: adapters made for another base, or a model that brings code along which is not trusted.
+        OSError: files that are not there, not whole or only git-lfs pointers.
         ImportError, ServerError: see :mod:`cycle_utils.models.servers`.
     """
     prefix, rest = split_name(model)
@@ -174,15 +238,57 @@ def _merged(base, adapters: str, place: str):
 
 def _from(auto, model: str | Path, **options):
     place = locate(model)
+    if not Path(place).is_dir():
+        _check_hub(place)
+    elif wrong := damaged(Path(place)):
+        raise OSError(f"the model folder {place} is damaged or not whole: {wrong}")
     try:
-        return auto.from_pretrained(place, **options)
+        return auto.from_pretrained(place, trust_remote_code=_trusts(), **options)
     except OSError as error:
         if Path(place).is_dir():
             raise OSError(f"the model folder {place} is damaged or not whole: {error}") from error
-        raise OSError(
-            f"no model {place!r}: it is no folder here, and the Hub does not know it or cannot be reached; "
-            f"check the spelling, log in for a gated model, or use the shipped one with model={TINY!r}"
+        raise OSError(_unknown(place)) from error
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"{place} brings Python code along, which would run with all your rights: read it, and if you trust it, "
+            f"set the environment variable {TRUST}=1 (trust_remote_code of transformers)"
         ) from error
+
+
+def _trusts() -> bool:
+    return os.environ.get(TRUST) == "1"
+
+
+def _unknown(place: str) -> str:
+    return (
+        f"no model {place!r}: it is no folder here, and the Hub does not know it or cannot be reached; "
+        f"check the spelling, log in for a gated model, or use the shipped one with model={TINY!r}"
+    )
+
+
+def _check_hub(name: str) -> None:
+    """Ask the Hub once whether it has a model that is not in its cache: loading would ask for each file, many times.
+
+    Raises:
+        OSError: it does not, or cannot be reached.
+    """
+    import httpx
+    from huggingface_hub import constants, get_session, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import build_hf_headers
+
+    try:
+        if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return
+        for file in ("config.json", ADAPTER):
+            how = {"headers": build_hf_headers(), "timeout": HUB_PATIENCE, "follow_redirects": True}
+            if get_session().head(hf_hub_url(name, file), **how).status_code not in (401, 403, 404):
+                return
+    except (httpx.HTTPError, HFValidationError) as error:
+        raise OSError(_unknown(name)) from error
+    raise OSError(_unknown(name))
 
 
 def decode(tokenizer, ids) -> str:
