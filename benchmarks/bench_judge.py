@@ -163,7 +163,8 @@ def cpu_seconds() -> float:
     total = 0
     for pid in descendants(os.getpid()):
         with contextlib.suppress(OSError):
-            total += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+            total += sum(map(int, stat.rpartition(")")[2].split()[11:15]))
     return total / os.sysconf("SC_CLK_TCK")
 
 

@@ -224,9 +224,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the YAML files and the table of README.md")
     if parser.parse_args().write:
         for model, benchmark in ROWS:
-            (FOLDER / file_name(model, benchmark)).write_text(recipe(model, benchmark))
+            (FOLDER / file_name(model, benchmark)).write_text(recipe(model, benchmark), encoding="utf-8")
         readme = FOLDER / "README.md"
-        readme.write_text(filled(readme.read_text()))
+        readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
     print(table(), end="")
 
 

@@ -75,7 +75,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens(["<more>", "<and more>"])
     tokenizer.save_pretrained(folder)
-    with pytest.raises(ValueError, match=r"has \d+ tokens and the model's embedding \d+ rows: '<more>' and what comes"):
+    with pytest.raises(ValueError, match=r"has \d+ tokens, the model's embedding \d+ rows: '<more>' and what comes"):
         load_tokenizer(folder)
 
 

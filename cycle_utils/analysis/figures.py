@@ -16,6 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython import get_ipython
+from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,7 +45,12 @@ STATUS_LOOKS = {
 
 
 def set_style() -> None:
-    """The one style; figures made afterwards have it."""
+    """The one style; figures made afterwards have it.
+
+    A figure that is a cell's last value is drawn there too, also where ``MPLBACKEND`` names a backend that would not.
+    """
+    if shell := get_ipython():
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _png)
     sns.set_theme(context="paper", style="ticks", palette=COLOURS, font="DejaVu Sans")
     plt.rcParams.update({
         "axes.grid": True, "axes.grid.axis": "y", "grid.alpha": 0.35, "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -69,7 +76,13 @@ def save(fig: Figure, name: str, folder: str | Path | None = None) -> list[Path]
 
 def show(fig: Figure, alt: str) -> None:
     """Show a figure in a notebook, with the sentence that stands for it where it cannot be seen."""
-    display(fig, metadata={"image/png": {"alt": alt}})
+    shown = {"image/png": _png(fig), "text/plain": repr(fig)}
+    display(shown, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def _png(fig: Figure) -> str:
+    """A figure as notebooks hold it: base64 of a PNG, whatever backend matplotlib draws with."""
+    return print_figure(fig, fmt="png", bbox_inches="tight", base64=True)
 
 
 def save_table(frame: pd.DataFrame, name: str, folder: str | Path | None = None, **same: object) -> list[Path]:

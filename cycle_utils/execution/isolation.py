@@ -160,7 +160,7 @@ def isolation_report(without: Sequence[str] = ()) -> IsolationReport:
     runner = Runner(Settings(time_limit=1.0, memory_limit_mb=256, without=tuple(without)))
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
         secret = Path(folder) / "secret"
-        secret.write_text("not for candidates")
+        secret.write_text("not for candidates", encoding="utf-8")
         facts = {
             "port": server.getsockname()[1],
             "secret": str(secret),
@@ -208,7 +208,7 @@ def descendants(pid: int) -> set[int]:
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+            parents[int(path.parent.name)] = int(path.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
     found, new = set(), {pid}
     while new:
         found |= new

@@ -193,7 +193,7 @@ def build(
     """
     key = key_of(config)
     if (ledger := os.environ.get(LEDGER)) and processes.is_main():
-        with open(ledger, "a") as file:
+        with open(ledger, "a", encoding="utf-8") as file:
             print(key, file=file)
     folder = runs_dir() / key
     if os.environ.get(STORED) == ONLY or (not whole and _published_first(key) and not (folder / RECORD).is_file()):
@@ -342,7 +342,7 @@ def _stored(key: str, title: str) -> Run:
 def _checked(folder: Path, what: str = "files") -> dict[str, Any]:
     advice = f"delete {folder} and run again"
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         files = record[what]
     except (ValueError, KeyError) as error:
         raise DamagedRun(f"the record {folder / RECORD} cannot be read ({error}); {advice}") from error
@@ -359,7 +359,7 @@ def _checked(folder: Path, what: str = "files") -> dict[str, Any]:
 def write_json(path: Path, data: Any) -> None:
     """Write whole or not at all."""
     fresh = path.with_name(path.name + ".part")
-    fresh.write_text(json.dumps(data, indent=1, default=str))
+    fresh.write_text(json.dumps(data, indent=1, default=str), encoding="utf-8")
     os.replace(fresh, path)
 
 
@@ -373,7 +373,7 @@ def source_hash(files: Iterable[Path] | None = None) -> str:
 @functools.cache  # a notebook reads hundreds of runs, and each is compared with the sources
 def _code(path: Path, changed: int) -> str:
     """The code in a file, which was last changed at that time."""
-    source = path.read_text()
+    source = path.read_text(encoding="utf-8")
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     prose: set[int] = set()
     for node in ast.walk(ast.parse(source)):
@@ -389,15 +389,17 @@ def commit() -> str:
     ``unknown`` outside of one, or where this folder merely lies within another repository.
     """
     try:
-        git = ["git", "-C", str(ROOT)]
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
-        if Path(top.stdout.strip()).resolve() != ROOT:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != ROOT:
             return "unknown"
-        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        head, status = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+    return head + ("+" if status else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout.strip()
 
 
 def environment() -> dict[str, Any]:

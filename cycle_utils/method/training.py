@@ -233,8 +233,10 @@ def train(
 
     Raises:
         Diverged: losses or weights are no numbers any more.
-        ValueError: no examples, one that is longer than the model's context, a global batch that the processes cannot share (:func:`per_process`), or what several
-            processes cannot do: adapters under FSDP, and a model that cannot be told how many tokens its loss is over.
+        ValueError: no examples, one that is longer than the model's context, a global batch that the processes cannot
+            share (:func:`per_process`), a model that PGM cannot hide tokens from (:func:`explicit_positions`), or what
+            several processes cannot do: adapters under FSDP, and a model that cannot be told how many tokens its loss
+            is over.
     """
     if not len(examples):
         raise ValueError("there is nothing to train on: the set of examples is empty")

@@ -87,7 +87,7 @@ def converted(model: str | Path) -> Path:
             _convert(file, part)
             origin = {"file": file.name, "sha256": digest_of(model)}
             origin |= {"origin": ORIGIN} if origin["sha256"] == DIGEST else {}
-            (part / "origin.json").write_text(json.dumps(origin, indent=1))
+            (part / "origin.json").write_text(json.dumps(origin, indent=1), encoding="utf-8")
             os.replace(part, folder)
     return folder
 

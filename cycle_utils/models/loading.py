@@ -118,9 +118,9 @@ def _check_size(tokenizer, root: str) -> None:
     if rows and len(tokenizer) > rows:
         beyond = tokenizer.convert_ids_to_tokens(rows)
         raise ValueError(
-            f"the tokenizer of {root} has {len(tokenizer)} tokens and the model's embedding {rows} rows: {beyond!r} "
-            "and what comes behind it would be out of range. Take out tokens that were added, or enlarge the model with "
-            "resize_token_embeddings and save it again"
+            f"the tokenizer of {root} has {len(tokenizer)} tokens, the model's embedding {rows} rows: {beyond!r} "
+            "and what comes behind it would be out of range. Take out tokens that were added, or enlarge the model "
+            "with resize_token_embeddings and save it again"
         )
 
 
@@ -135,8 +135,9 @@ def _end_nothing(tokenizer, root: str) -> None:
 
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise ValueError(
-            f"the tokenizer of {root} puts {tokenizer.convert_ids_to_tokens(behind)} behind each text, so that a "
-            "prompt would end before its answer: use its fast version, or set add_eos_token to false in tokenizer_config.json"
+            f"the tokenizer of {root} puts {tokenizer.convert_ids_to_tokens(behind)} behind each text, so that "
+            "a prompt would end before its answer: use its fast version, or set add_eos_token to false in its "
+            "tokenizer_config.json"
         )
     backend = tokenizer.backend_tokenizer
     state = json.dumps(json.loads(backend.to_str())["post_processor"])

@@ -64,7 +64,8 @@ class Shaped:
         if unknown := sorted(set(options) - set(PENALTIES) - set(WARPERS)):
             raise ValueError(
                 f"the model folder's generation config asks for {unknown[0]}={options[unknown[0]]!r}, which is "
-                f"not done here (known are {', '.join((*PENALTIES, *WARPERS))}): take it out there, or leave own_options off"
+                f"not done here (known are {', '.join((*PENALTIES, *WARPERS))}): take it out there, or leave "
+                "own_options off"
             )
         self.choose, self.prompts, self.temperature = choose, prompts, temperature
         self.penalties = LogitsProcessorList(PENALTIES[name](options[name]) for name in PENALTIES if name in options)

@@ -118,7 +118,7 @@ def push(folder: str | Path, repo_id: str, private: bool = True) -> str:
 
 def write_card(run: Run) -> Path:
     """Write the card into the run's folder, where it is no part of the record."""
-    run.path(CARD).write_text(card(run))
+    run.path(CARD).write_text(card(run), encoding="utf-8")
     return run.path(CARD)
 
 

@@ -105,7 +105,7 @@ def publish(name: str, parameters: Mapping[str, Any], stored: str = "") -> None:
         ledger, since = Path(scratch) / "runs", _now(Path(scratch))
         folder = results_dir() / "notebooks"
         cost = run_notebook(name, parameters, folder, **{runs.LEDGER: str(ledger), runs.STORED: stored})
-        keys = sorted(set(ledger.read_text().split())) if ledger.is_file() else []
+        keys = sorted(set(ledger.read_text(encoding="utf-8").split())) if ledger.is_file() else []
     if stored != runs.ONLY and os.environ.get(PUBLISH):
         for key in keys:
             runs.publish(key)
@@ -171,10 +171,11 @@ def fill_readme(readme: Path, tables: Path) -> str:
     """The README's text with each ``<!-- table NAME -->`` block filled from ``tables/NAME.md``."""
 
     def block(match: re.Match) -> str:
-        return f"{match[1]}\n{(tables / f'{match[2]}.md').read_text().strip()}\n{match[3]}"
+        table = (tables / f"{match[2]}.md").read_text(encoding="utf-8")
+        return f"{match[1]}\n{table.strip()}\n{match[3]}"
 
     pattern = r"(<!-- table ([\w-]+) -->)\n.*?(<!-- end -->)"
-    return re.sub(pattern, block, readme.read_text(), flags=re.DOTALL)
+    return re.sub(pattern, block, readme.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def index() -> pd.DataFrame:
@@ -217,7 +218,7 @@ def _record(key: str) -> dict[str, Any]:
     if os.environ.get(PUBLISH):
         places.reverse()
     path = next(p for place in places if (p := place / key / runs.RECORD).is_file())
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def costs() -> pd.DataFrame:
@@ -240,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _study(options)
         if options.readme or options.stored:
             for readme in READMES:
-                readme.write_text(fill_readme(readme, published_dir() / "tables"))
+                readme.write_text(fill_readme(readme, published_dir() / "tables"), encoding="utf-8")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -298,7 +299,7 @@ def _wanted(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         changed = {name: value for name in ("rounds", "limit") if (value := getattr(options, name)) is not None}
         looked_at = DIAGNOSIS if changed else EDITIONS  # a look trains nothing
         return {name: {**one.parameters, **changed} for name, one in looked_at.items()}
-    given = yaml.safe_load(options.parameters.read_text()) if options.parameters else {}
+    given = yaml.safe_load(options.parameters.read_text(encoding="utf-8")) if options.parameters else {}
     wanted = {name: {"seeds": options.seeds} if name in ABLATIONS else {} for name in options.notebooks}
     if options.ladder:
         wanted["07_benchmarks"] = {"seeds": options.seeds, "ladder": list(LADDER)}

@@ -57,7 +57,7 @@ def check_method() -> None:
         Changed: it does not.
     """
     path = published_dir() / SENTINEL
-    saved = json.loads(path.read_text()) if path.is_file() else {}
+    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if saved.get("method") == method_hash() and saved.get("version") == runs.METHOD:
         return
     print("the code that makes runs was changed: trying whether it still makes the same ...", flush=True)

@@ -52,7 +52,7 @@ def _injected(cell) -> bool:
 def read_stamps(folder: Path | None = None) -> dict[str, dict[str, Any]]:
     """The stamps by notebook, of what is made now or of what lies in ``folder``."""
     path = (folder or results_dir()) / STAMPS
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def stamp(
@@ -163,7 +163,7 @@ def _disordered(executed: NotebookNode) -> Iterator[str]:
 def kept_runs() -> set[str]:
     """Runs of an unfinished sweep that are published for another sitting."""
     path = published_dir() / KEPT
-    return set(json.loads(path.read_text())) if path.is_file() else set()
+    return set(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else set()
 
 
 def stamped_runs() -> set[str]:
