@@ -15,6 +15,7 @@ from cycle_utils.models.sampling import LONGEST
 from cycle_utils.paths import NOTEBOOKS, ROOT
 from cycle_utils.problems.benchmarks import BENCHMARKS
 from cycle_utils.study import launch, parameters
+from cycle_utils.study.editions import EDITIONS
 from cycle_utils.teaching import notebook
 
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -46,6 +47,11 @@ def test_each_parameter_of_each_notebook_has_a_kind_and_each_size_of_the_tests_f
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_each_recipe_fits(path):
     parameters.check(yaml.safe_load(path.read_text(encoding="utf-8")), notebook._defaults([cell_of("07_benchmarks")]))
+
+
+@pytest.mark.parametrize("name", EDITIONS)
+def test_each_edition_fits(name):
+    parameters.check(EDITIONS[name].parameters, notebook._defaults([cell_of(EDITIONS[name].notebook)]))
 
 
 WRONG = [
