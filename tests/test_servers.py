@@ -517,6 +517,16 @@ def test_vllm_is_given_tokens_and_settings(vllm, chatty, tmp_path):
     assert [p["prompt_token_ids"] for p in vllm.asked[-1][1]] == ids[2:]
 
 
+def test_vllm_does_what_the_folder_asks_for_on_purpose_only(vllm, chatty):
+    name, own = f"vllm:{chatty}", {**NEUTRAL, "repetition_penalty": 1.1, "top_k": 20}
+    lm, tokenizer = load_model(name), load_tokenizer(name)
+    lm.engine.get_default_sampling_params = lambda: SimpleNamespace(**own, temperature=0.7)
+    for how, wanted in ((SHORT, NEUTRAL), (replace(SHORT, own_options=True), own)):
+        generate(lm, tokenizer, ["def f(x):"], how, progress=False)
+        ((given,),) = (settings for _, _, settings in vllm.asked[-1:])
+        assert wanted.items() <= given.items() and given["temperature"] == SHORT.temperature
+
+
 def test_vllm_refuses_what_does_not_fit(vllm, chatty):
     name = f"vllm:{chatty}"
     with pytest.raises(NoRoom, match="context of 700 is too short"):

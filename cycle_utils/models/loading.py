@@ -170,7 +170,7 @@ def load_model(model: str | Path, bf16: bool = False):
     """
     prefix, rest = split_name(model)
     if prefix:
-        return ServedLM(rest) if prefix == API else VllmLM(locate(rest))
+        return ServedLM(rest) if prefix == API else VllmLM(locate(rest), _trusts())
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -308,9 +308,9 @@ class VllmLM:
         ImportError: the package ``vllm`` is not installed.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, trust_remote_code: bool = False) -> None:
         self._vllm, self.place = _package("vllm", VLLM, "vllm"), place
-        self.engine = self._vllm.LLM(model=place)
+        self.engine = self._vllm.LLM(model=place, **({"trust_remote_code": True} if trust_remote_code else {}))
         self.context = self.engine.llm_engine.model_config.max_model_len  # tokens
 
     def complete(
