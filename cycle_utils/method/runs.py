@@ -253,7 +253,7 @@ def _made(config: Any, key: str, folder: Path, make: Callable[[Path], Mapping[st
 def _earlier_sittings(folder: Path, now: float) -> float:
     """Seconds that cut-off sittings spent on a run, each up to the last file that it left; this one's start is noted."""
     notes = folder / SITTINGS
-    spent, begun = json.loads(notes.read_text()) if notes.is_file() else (0.0, now)
+    spent, begun = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else (0.0, now)
     files = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
     spent += max(0.0, max(files, default=begun) - begun)
     write_json(notes, [spent, now])
