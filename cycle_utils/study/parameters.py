@@ -20,8 +20,8 @@ from cycle_utils.problems.benchmarks import BENCHMARKS
 
 _SIZES = ("steps", "finetune_steps", "problems", "samples", "batch_size", "accumulation", "max_new_tokens",
           "generation_batch", "limit")  # fmt: skip
-_SWITCHES = ("lora", "merged", "gradient_checkpointing", "bf16", "unmasked", "keep_passing", "interactive", "compiled",
-             "ship", "own_options")  # fmt: skip
+_SWITCHES = ("lora", "merged", "gradient_checkpointing", "bf16", "unmasked", "with_greedy", "keep_passing",
+             "interactive", "compiled", "ship", "own_options")  # fmt: skip
 KINDS: dict[str, Any] = {
     **dict.fromkeys(_SIZES, Count | None),  # None: the stage's or the benchmark's own
     **dict.fromkeys(_SWITCHES, bool),
