@@ -69,7 +69,9 @@ def one_time_prompt(problem: Problem, style: str = "cycle", render: Render = tra
 
 
 def commented(text: str) -> str:
-    """Each line behind ``# ``; empty lines as ``#``."""
+    """Each line behind ``# ``; empty lines as ``#``; nothing of nothing, which leaves a field blank."""
+    if not text:
+        return ""
     return "\n".join(f"# {line}" if line.strip() else "#" for line in text.split("\n"))
 
 
@@ -95,7 +97,7 @@ def refine_prompt(
     """
     if style not in STYLES:
         raise ValueError(f"unknown prompt style {style!r}; choose one of {', '.join(STYLES)}")
-    assemble = {"cycle": _template, "plain": _plain, "chat": partial(_chat, render=render)}[style]
+    assemble = {"cycle": template, "plain": _plain, "chat": partial(_chat, render=render)}[style]
     prompt = assemble(problem, code, feedback)
     if count is None or limit is None:
         return prompt
@@ -112,52 +114,48 @@ def refine_prompt(
     return prompt
 
 
-def _join(parts: list[tuple[str | None, str]], offset: int) -> tuple[str, dict[str, tuple[int, int]]]:
-    """Concatenate ``(field or None, text)`` pieces, noting where each field lies."""
-    text, spans = "", {}
-    for name, piece in parts:
-        if name:
-            spans[name] = (offset + len(text), offset + len(text) + len(piece))
-        text += piece
-    return text, spans
-
-
-def _template(problem: Problem, code: str, feedback: str) -> Prompt:
-    head = problem.prompt.rstrip()
-    start = len(head) + 2  # the template begins behind an empty line
-    text, spans = _join(
-        [
-            (None, f"{BAD}\n\n"),
-            ("past_generation", commented(code) if code else ""),
-            (None, f"\n\n{FAILURE}\n"),
-            ("feedback", commented(feedback) if feedback else ""),
-            (None, f"\n\n{GOOD}"),
-        ],
-        start,
+def template(problem: Problem, code: str, feedback: str) -> Prompt:
+    """The refine template [artifact]: the faulty program and its feedback as comments, then the model's turn."""
+    return _laid_out(
+        problem.prompt.rstrip(),
+        f"\n\n{BAD}\n\n",
+        ("past_generation", commented(code)),
+        f"\n\n{FAILURE}\n",
+        ("feedback", commented(feedback)),
+        f"\n\n{GOOD}",
     )
-    whole = f"{head}\n\n{text}"
-    return Prompt(whole, {"description": (0, len(head)), "template": (start, len(whole)), **spans})
+
+
+def _laid_out(description: str, *pieces: str | tuple[str, str], end: str = "") -> Prompt:
+    """Description, pieces and end in a row; a piece with a name is a field, whose span is noted.
+
+    The span ``template`` holds the pieces and the end, without the empty line before them.
+    """
+    text = description
+    spans = {"description": (0, len(text)), "template": (len(text) + 2, 0)}
+    for piece in pieces:
+        name, piece = ("", piece) if isinstance(piece, str) else piece
+        if name:
+            spans[name] = (len(text), len(text) + len(piece))
+        text += piece
+    text += end
+    return Prompt(text, {**spans, "template": (spans["template"][0], len(text))})
 
 
 def _plain(problem: Problem, code: str, feedback: str) -> Prompt:
     """The fields as prose before the docstring's closing quotes, or behind a prompt that has no docstring."""
     head = problem.prompt.rstrip()
     quotes = next((q for q in ('"""', "'''") if head.endswith(q)), "")
-    body = head[: len(head) - len(quotes)].rstrip()
-    start = len(body) + 2
-    text, spans = _join(
-        [
-            (None, "Bad Solution:\n"),
-            ("past_generation", code),
-            (None, "\n\nExecution Failure:\n"),
-            ("feedback", feedback),
-            (None, "\n\nGood solution:"),
-        ],
-        start,
-    )
     indent = re.match(r"\s*", head.rsplit("\n", 1)[-1])[0]  # that of a docstring within a function, or none
-    whole = f"{body}\n\n{text}" + (f"\n{indent}{quotes}" if quotes else "")
-    return Prompt(whole, {"description": (0, len(body)), "template": (start, len(whole)), **spans})
+    return _laid_out(
+        head[: len(head) - len(quotes)].rstrip(),
+        "\n\nBad Solution:\n",
+        ("past_generation", code),
+        "\n\nExecution Failure:\n",
+        ("feedback", feedback),
+        "\n\nGood solution:",
+        end=f"\n{indent}{quotes}" if quotes else "",
+    )
 
 
 def _chat(problem: Problem, code: str, feedback: str, render: Render) -> Prompt:
