@@ -1,6 +1,6 @@
 """Programs judged for the loop: the feedback protocol, and the row that is kept of each attempt.
 
-Programs come from a model, or from elsewhere: a file of completions, or canonical solutions with one change.
+Programs come from a model, or are canonical solutions with one change.
 """
 
 from __future__ import annotations
@@ -8,18 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cycle_utils.execution import Judge, Verdict, cluster
 from cycle_utils.method.mutation import mutants
-from cycle_utils.models.prompts import defines, one_time_prompt, shown_code
-from cycle_utils.problems import Problem, datafiles
+from cycle_utils.models.prompts import one_time_prompt, shown_code
+from cycle_utils.problems import Problem
 
 FEEDBACK_TESTS = ("all", "public")
 
@@ -65,35 +63,6 @@ def attempt_row(
         "feedback": feedback,
         "behaviour": hashlib.sha256(outcomes.encode()).hexdigest()[:12],
     }
-
-
-def judged_programs(path: str | Path, problems: Sequence[Problem], progress: bool = True) -> pd.DataFrame:
-    """One-time attempts read from a file and judged: what :func:`self_refine` returns for ``rounds=0``.
-
-    Args:
-        path: JSON lines (may be gzipped) with ``task_id`` and ``completion``, several a problem, as upstream's
-            HumanEval harness takes them.
-
-    Raises:
-        ValueError: a broken line, one without these fields, or one of no problem given; the message says which.
-        FileNotFoundError: no such file.
-    """
-    if not Path(path).expanduser().is_file():
-        raise FileNotFoundError(f"there is no file of programs {path}; give JSON lines with task_id and completion")
-    by_id, seen = {p.task_id: p for p in problems}, Counter()
-    tried: list[tuple[Problem, int, str]] = []
-    for where, row in datafiles.rows(Path(path).expanduser(), ("task_id", "completion")):
-        if row["task_id"] not in by_id:
-            raise ValueError(f"{where} answers {row['task_id']}, which is none of the {len(by_id)} problems")
-        problem, text = by_id[row["task_id"]], row["completion"]
-        # A body continues the prompt, which has lost its last newline here.
-        body = problem.entry_point and not defines(text, problem.entry_point) and not text.startswith("\n")
-        tried.append((problem, seen[problem.task_id], f"\n{text}" if body else text))
-        seen[problem.task_id] += 1
-    verdicts = judged([p for p, _, _ in tried], [text for _, _, text in tried], "all", None, progress)
-    return pd.DataFrame(
-        [attempt_row(p, n, 0, one_time_prompt(p).text, text, *found) for (p, n, text), found in zip(tried, verdicts)]
-    )
 
 
 def mutated_attempts(problems: Sequence[Problem], samples: int, seed: int, progress: bool = True) -> pd.DataFrame:

@@ -27,8 +27,8 @@ MAKES_RUNS = ("problems", "execution", "models", "method", "analysis/attention.p
 BY_HAND = ("09_explore", "10_tiny_lm")  # executed for their own sake: no table of the study comes from them
 WIDENING = {"seeds", "ladder", "interactive"}  # parameters that make no result smaller
 LEAST_SEEDS = 3
-# Tables that carry what they rest on: timings their machine, programs from elsewhere the file that they came in.
-_MEASURED = ("study_", "judge_", "training_", "generation_", "programs_")
+# Timings, which carry the machine that they rest on.
+_MEASURED = ("study_", "judge_", "training_", "generation_")
 _ABOUT_ALL = ("claims", "findings", "real_", "trained_")  # made of the tables of several notebooks
 _stamping = Lock()  # several notebooks may be published at once
 
