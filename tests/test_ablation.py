@@ -43,7 +43,8 @@ def test_summary_and_differences(found):
     differences = ablations.against(found, 1)
     assert len(differences) == (len(found) - 1) * len(ablations.MEASURES)
     assert set(differences["verdict"]) <= {"higher", "lower", "no difference seen", "undefined"}
-    assert ablations.readable(table).shape == (len(found), len(ablations.MEASURES))
+    assert ablations.readable(table).shape == (len(found), len(ablations.MEASURES) - 1)  # six columns on a screen
+    assert all(len(values) == 2 for values in table["by_seed"])
     assert len(ablations.findings(differences)) == len(ablations.MEASURES)
 
 

@@ -37,7 +37,7 @@ BUDGET = {"a": Interval(0.5, 0.4, 0.6, 300), "c": Interval(0, 0, 0.02, 300)}
 MAKE = {
     "pass": lambda: figures.pass_by_round({"a": curve(0.4, 0.5), "b": curve(0, 0)}, [0.5, 1.0], BUDGET),
     "copy": lambda: figures.copy_bars(copy_table(), "kind"),
-    "rates": lambda: figures.titled(figures.rate_bars(copy_table(), "kind", "model", "solved (%)"), "Half are copies"),
+    "rates": lambda: figures.titled(figures.rate_bars(copy_table(), "kind", "model", "solved (%)", "Solved"), "Half are copies"),
     "phases": lambda: figures.loss_curves({name: [{"step": 1, "loss": 2.0}] for name in "ab"}, "token", True),
     "loss": lambda: figures.loss_curves({"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2}]}),
     "status": lambda: figures.status_bars(pd.DataFrame({"failed": [1, 2], "passed": [3, 0]}, index=["a", "b"])),

@@ -148,7 +148,8 @@ def test_curve_by_round_matches_problems_across_seeds():
     seeds = [attempts({"a": 0, "b": None}), attempts({"b": 1, "a": 0})]  # in another order
     curve = stats.curve_by_round([metrics.solved_by_round(table, 2) for table in seeds])
     assert curve["value"].tolist() == [0.5, 0.75, 0.75]
-    assert list(curve.columns) == ["round", "value", "low", "high", "n"] and set(curve["n"]) == {2}
+    assert list(curve.columns) == ["round", "value", "low", "high", "n", "by_seed"] and set(curve["n"]) == {2}
+    assert curve["by_seed"].tolist()[0] == [0.5, 0.5]
     with pytest.raises(ValueError, match="different problems"):
         stats.curve_by_round([metrics.solved_by_round(attempts({task: 0}), 0) for task in "ab"])
 

@@ -3,11 +3,16 @@
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; markers, line styles and hatches carry
 the same distinctions in grey. Shares come in as 0 to 1 and are drawn in per cent. Every plot returns its figure
 closed, so that a notebook shows it once, as a cell's last value.
+
+Each figure's title is what it shows, in a sentence made from its own numbers (:mod:`~cycle_utils.analysis.headlines`);
+the line below it says how many problems and seeds stand behind it. A table that a plot is given may have a column
+``by_seed``, with what each seed gave: drawn as dots, and not saved.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, groupby
 from pathlib import Path
@@ -26,6 +31,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from cycle_utils import paths
+from cycle_utils.analysis import headlines
 from cycle_utils.analysis.stats import Interval
 
 # Okabe & Ito 2008, ordered so that neighbours differ in lightness too.
@@ -34,7 +40,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)), (0, (5, 1, 1, 1, 1, 1)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo")
 WIDTH = 6.5  # inches: the text width of a paper
-SMOOTHING = 7  # entries of a loss curve that are averaged
+TITLE = 74  # letters a line of a title
+BY_SEED = "by_seed"  # a column of lists: what each seed gave
 GREY = "0.35"
 
 # A verdict keeps its look in every figure, whichever of them occur.
@@ -89,11 +96,13 @@ def save_table(frame: pd.DataFrame, name: str, folder: str | Path | None = None,
     """Write ``name.csv`` (full precision) and ``name.md`` (4 digits) under :func:`paths.results_dir` (or ``folder``).
 
     A named index becomes the first columns; an unnamed one is row numbers and left out. ``same`` are last columns
-    that say the same in each row, such as the feedback protocol of all of a table's scores.
+    that say the same in each row, such as the feedback protocol of all of a table's scores. :data:`BY_SEED` is for
+    figures alone and left out.
     """
     place = _folder(name, folder, "tables")
     csv, markdown = place / f"{name}.csv", place / f"{name}.md"
     table = (frame.reset_index() if any(frame.index.names) else frame).assign(**same)
+    table = table.drop(columns=BY_SEED, errors="ignore")
     shown = table.map(_cell).rename(columns=_cell)
     with paths.writing(place):
         table.to_csv(csv, index=False, lineterminator="\n")
@@ -139,6 +148,7 @@ def pass_by_round(
         colour, marker, line = looks[label]
         ax.fill_between(curve["round"], 100 * curve["low"], 100 * curve["high"], color=colour, alpha=0.15, lw=0)
         ax.plot(curve["round"], 100 * curve["value"], color=colour, marker=marker, ls=line, label=label, clip_on=False)
+        _dots(ax, curve["round"], curve, colour)
     if ceiling is not None:
         ax.plot(range(len(ceiling)), 100 * np.asarray(ceiling), color="black", ls="--", lw=1.1, label="ceiling")
     ticks = ["0\n(one-time)", *map(str, range(1, last + 1))]
@@ -150,8 +160,9 @@ def pass_by_round(
     _from_zero(ax, most=100)
     _legend_right(ax)
     known = {int(curve["n"].iloc[0]) for curve in curves.values() if "n" in curve}
-    _caption(ax, known | {i.n for i in (budget or {}).values()}, "bands and bars: 95 % intervals over problems")
-    return fig
+    drawn = "bands and bars: 95 % intervals over problems"
+    _caption(ax, known | {i.n for i in (budget or {}).values()}, drawn, _seeds(*curves.values()))
+    return titled(fig, headlines.after_rounds(curves))
 
 
 def _draw_budget(ax: Axes, budget: Mapping[str, Interval], looks: Mapping[str, tuple], last: int) -> None:
@@ -168,16 +179,18 @@ def _draw_budget(ax: Axes, budget: Mapping[str, Interval], looks: Mapping[str, t
 
 
 def forest(
-    table: pd.DataFrame, titles: Mapping[str, str], base: str | None = None, reference: str | None = None
-) -> Figure:
+    table: pd.DataFrame, titles: Mapping[str, str], base: str | None = None, reference: str | None = None,
+    about: str | None = None,
+) -> Figure:  # fmt: skip
     """Settings from top to bottom, one panel for each measure: a point with its interval.
 
     Args:
-        table: ``setting, measure, value, low, high`` and, if known, ``seed_min, seed_max`` (drawn as a thin line)
-            and ``n``; what ``ablation.summary`` gives.
+        table: ``setting, measure, value, low, high`` and, if known, ``by_seed`` and ``n``; what ``ablations.summary``
+            gives.
         titles: measure -> what its axis says, in the order of the panels.
         base: the setting whose values are drawn as a vertical line through all others.
         reference: a setting that is drawn as a line only, such as what chance would give.
+        about: the measure that the title is about; the first one if not given.
     """
     settings = [name for name in dict.fromkeys(table["setting"]) if name != reference]
     fig, axes = plt.subplots(
@@ -191,8 +204,7 @@ def forest(
         places = np.arange(len(settings))
         reach = np.clip([values[0] - values[1], values[2] - values[0]], 0, None)
         ax.errorbar(values[0], places, xerr=reach, fmt=marker, color=colour, capsize=3, ms=4.5)
-        if "seed_min" in rows and rows["seeds"].max() > 1:
-            ax.hlines(places + 0.28, 100 * rows["seed_min"], 100 * rows["seed_max"], color=GREY, lw=1)
+        _dots(ax, places + 0.3, rows, colour, across=True)
         if base in settings:
             ax.axvline(values[0][settings.index(base)], color="0.6", lw=0.8, ls="--", zorder=0)
         if reference:
@@ -204,11 +216,13 @@ def forest(
         ax.grid(visible=False, axis="y")
     axes[0, 0].set_yticks(range(len(settings)), settings)
     axes[0, 0].invert_yaxis()
-    seeds = "seeds" in table and table["seeds"].max() > 1
-    drawn = "bars: 95 % intervals over problems" + ("; grey: from the least to the greatest seed" if seeds else "")
+    drawn = "bars: 95 % intervals over problems" + (f"; dashed: {base}" if base in settings else "")
     drawn += f"; dotted: {reference}" if reference else ""
-    _caption(axes[0, 0], set(table["n"]) if "n" in table else set(), drawn)
-    return fig
+    _caption(axes[0, 0], set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
+    about = about or next(iter(titles))
+    words = titles[about].partition(" (")[0]
+    compared = table[table["setting"] != reference]
+    return titled(fig, headlines.settings(compared, about, words[:1].upper() + words[1:], base))
 
 
 def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, str]) -> Figure:
@@ -230,14 +244,21 @@ def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, s
     reach = [np.clip([v[0] - v[1], v[2] - v[0]], 0, None) for v in (x, y)]
     ax.errorbar(x[0], y[0], yerr=reach[1], xerr=reach[0], fmt="none", ecolor="0.75", elinewidth=0.9, capsize=2)
     ax.plot(x[0], y[0], color=COLOURS[0], marker=MARKERS[0], ls="")
+    if BY_SEED in table and _seeds(table) > 1:
+        each = [100 * np.array(wide.loc[m].loc[settings, BY_SEED].tolist()) for m in (across, upwards)]
+        for places, heights in zip(*each):
+            ax.plot(places, heights, ls="", marker="o", ms=2.6, mfc="white", mec=GREY, mew=0.8)
     for name in apart:
         place = ", ".join(f"{100 * wide.loc[(measure, name), 'value']:.1f}" for measure in (across, upwards))
         ax.annotate(f"{labels[name]}: far below, at ({place})", (0.02, 0.03), xycoords="axes fraction", fontsize=8.5)
     _name_points(ax, x[0], y[0], [labels[name] for name in settings])
     ax.set(xlabel=labels[across], ylabel=labels[upwards])
     ax.grid(axis="both")
-    _caption(ax, set(table["n"]) if "n" in table else set(), "bars: 95 % intervals over problems")
-    return fig
+    drawn = "bars: 95 % intervals over problems"
+    _caption(ax, set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
+    words = [labels[one].partition(" (")[0].capitalize() for one in (across, upwards)]
+    ends = [100 * wide.loc[m, "value"].reindex(list(settings) + apart).rename(labels) for m in (across, upwards)]
+    return titled(fig, headlines.best_of_both(*map(dict, ends), [words[0], words[1].lower()]))
 
 
 def _without_outliers(settings: Sequence[str], values: pd.Series) -> tuple[list[str], list[str]]:
@@ -270,7 +291,7 @@ def _name_points(ax: Axes, x: Sequence[float], y: Sequence[float], names: Sequen
 
 def over(
     curves: Mapping[str, pd.DataFrame], label: str, bounds: Mapping[str, Sequence[float]] | None = None,
-    logarithmic: bool = False,
+    logarithmic: bool = False, compared: Sequence[tuple[str, float, str, float]] = (),
 ) -> Figure:  # fmt: skip
     """Pass rates over another quantity than rounds, such as a property of the problems or the size of the model.
 
@@ -279,12 +300,14 @@ def over(
         label: what x is.
         bounds: label -> the best possible value at each x of the first curve, drawn without marks.
         logarithmic: whether x grows by factors; each x of the first curve is then a tick.
+        compared: pairs of points, each as curve, x, other curve, other x: joined by a line.
     """
     fig, ax = _axes(WIDTH, 3.6)
     for name, (colour, marker, line) in _looks(curves).items():
         curve = curves[name]
         ax.fill_between(curve["x"], 100 * curve["low"], 100 * curve["high"], color=colour, alpha=0.15, lw=0)
         ax.plot(curve["x"], 100 * curve["value"], color=colour, marker=marker, ls=line, label=name, clip_on=False)
+        _dots(ax, curve["x"], curve, colour)
     x = next(iter(curves.values()))["x"]
     for (name, best), line in zip((bounds or {}).items(), ("--", ":")):
         ax.plot(x, 100 * np.asarray(best), color="black", ls=line, lw=1.1, label=name)
@@ -295,8 +318,23 @@ def over(
     ax.set(xlabel=label, ylabel="problems solved (%)")
     _from_zero(ax, most=100)
     _legend_right(ax)
-    _caption(ax, {n for c in curves.values() if "n" in c for n in c["n"]}, "bands: 95 % intervals over problems")
-    return fig
+    gaps = [_compare(ax, curves, *pair) for pair in compared]
+    drawn = "bands: 95 % intervals over problems" + ("; arrows: compared pairs" if gaps else "")
+    _caption(ax, {n for c in curves.values() if "n" in c for n in c["n"]}, drawn, _seeds(*curves.values()))
+    return titled(fig, headlines.pairs(gaps) if gaps else headlines.from_to(curves))
+
+
+def _compare(
+    ax: Axes, curves: Mapping[str, pd.DataFrame], one: str, x: float, other: str, far: float
+) -> tuple[str, str, float]:
+    """Join two points by an arrow with the difference at its middle; what they are, and that difference."""
+    here, there = (curves[c].set_index("x")["value"].loc[at] for c, at in ((one, x), (other, far)))
+    ends = {"xy": (far, 100 * there), "xytext": (x, 100 * here)}
+    ax.annotate("", **ends, arrowprops={"arrowstyle": "<->", "color": "black", "lw": 1.2, "shrinkA": 5, "shrinkB": 5})
+    ax.annotate(f"{100 * (here - there):+.0f}", (np.sqrt(x * far), 50 * (here + there)), (0, 5), fontsize=9,
+                textcoords="offset points", ha="center", fontweight="bold",
+                path_effects=[withStroke(linewidth=2.5, foreground="white")])  # fmt: skip
+    return f"{one} at {x:,.0f}", f"{other} at {far:,.0f}", here - there
 
 
 def attention_by_line(lines: Sequence[str], weights: Mapping[str, Sequence[float]]) -> Figure:
@@ -320,22 +358,25 @@ def attention_by_line(lines: Sequence[str], weights: Mapping[str, Sequence[float
     ax.grid(axis="x")
     ax.grid(visible=False, axis="y")
     ax.set_xlabel("attention of the target (%)")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(weights))  # above: bars may reach any corner
-    return fig
+    _legend_right(ax)
+    _caption(ax, set(), "one prompt, line by line")
+    return titled(fig, headlines.line(lines, weights))
 
 
 def copy_bars(table: pd.DataFrame, by: str) -> Figure:
     """Copy rates by model, and within a model by another column of the table, such as ``refinements``."""
-    return rate_bars(table, "model", by, "refinements that hand back\nthe faulty program (%)")
+    return rate_bars(table, "model", by, "refinements that hand back\nthe faulty program (%)", "Exact copies")
 
 
-def rate_bars(table: pd.DataFrame, across: str, by: str, label: str) -> Figure:
+def rate_bars(table: pd.DataFrame, across: str, by: str, label: str, what: str, about: str | None = None) -> Figure:
     """Groups of bars, each a rate with its interval.
 
     Args:
         table: one row per bar: columns ``across`` (the groups), ``by`` (the bars of a group), ``value, low, high`` (no
             interval where these are missing) and, if known, ``n``.
         label: what is a rate of what.
+        what: the same in a word or two, for the title.
+        about: of which bar in each group the title is; the first if not given.
     """
     fig, ax = _axes(WIDTH, 3.4)
     groups, bars = list(dict.fromkeys(table[across])), list(dict.fromkeys(table[by]))
@@ -346,11 +387,13 @@ def rate_bars(table: pd.DataFrame, across: str, by: str, label: str) -> Figure:
         ax.bar(x, 100 * rows["value"], width, color=colour, hatch=hatch, edgecolor="white", lw=0.8, label=name)
         reach = 100 * np.array([rows["value"] - rows["low"], rows["high"] - rows["value"]], float).clip(0)
         ax.errorbar(x, 100 * rows["value"], reach, fmt="none", ecolor="black", elinewidth=1, capsize=3)
+        _dots(ax, x + width / 4, rows, "black")
     ax.set_xticks(range(len(groups)), groups)
     ax.set(ylabel=label, ylim=(0, 100))
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    _caption(ax, set(table["n"]) if "n" in table else set(), "bars: 95 % intervals over problems")
-    return fig
+    _legend_right(ax)
+    drawn = "whiskers: 95 % intervals over problems"
+    _caption(ax, set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
+    return titled(fig, headlines.bars(table, across, by, what, about))
 
 
 def loss_curves(
@@ -363,24 +406,25 @@ def loss_curves(
         token: what the loss is a mean over.
         end_to_end: whether the logs are phases of one training, each of which goes on where the one before ended.
 
-    Batches grouped by length make it jump, since long examples are harder than short ones: the line is the running
-    mean of :data:`SMOOTHING` entries, the entries themselves stand faintly behind it.
+    Batches grouped by length make it jump, since long examples are harder than short ones: the line is smoothed
+    (:func:`~cycle_utils.analysis.headlines.smoothed`), the entries themselves stand faintly behind it.
     """
     fig, ax = _axes(WIDTH, 3.2)
     begin = 0
     for label, (colour, marker, line) in _looks(logs).items():
-        loss = pd.Series({begin + entry["step"]: entry["loss"] for entry in logs[label] if "loss" in entry})
-        begin = loss.index[-1] if end_to_end else 0
-        ax.plot(loss.index, loss, color=colour, lw=0.8, alpha=0.35)
-        smooth = loss.rolling(SMOOTHING, center=True, min_periods=1).mean()
+        loss = pd.Series({entry["step"]: entry["loss"] for entry in logs[label] if "loss" in entry})
+        ax.plot(begin + loss.index, loss, color=colour, lw=0.8, alpha=0.35)
         every = max(1, len(loss) // 8)
-        ax.plot(smooth.index, smooth, color=colour, ls=line, marker=marker, markevery=every, label=label)
-    ax.set(xlabel="optimiser step", ylabel=f"loss (nats per {token})", yscale="log")
+        smooth = headlines.smoothed(logs[label])
+        ax.plot(begin + loss.index, smooth, color=colour, ls=line, marker=marker, markevery=every, label=label)
+        begin = begin + loss.index[-1] if end_to_end else 0
+    ax.set(xlabel="optimiser step" + (" of all phases" if end_to_end else ""), ylabel=f"loss (nats per {token})", yscale="log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
     _legend_right(ax)
-    return fig
+    _caption(ax, set(), "training loss; faint: as logged, line: smoothed", 1)
+    return titled(fig, headlines.losses(logs))
 
 
 def status_bars(table: pd.DataFrame) -> Figure:
@@ -407,8 +451,9 @@ def status_bars(table: pd.DataFrame) -> Figure:
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     ax.set(xlabel="programs (%)", xlim=(0, 100))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(ordered))
-    return fig
+    _legend_right(ax)
+    _caption(ax, set(), "n: programs", 1)
+    return titled(fig, headlines.statuses(table[ordered]))
 
 
 def _label_bars(ax: Axes, widths: Iterable[float], left: Iterable[float]) -> None:
@@ -435,7 +480,7 @@ def ceiling_by_ambiguity(frame: pd.DataFrame) -> Figure:
     ax.set_ylim(0, 103)
     _legend_right(ax)
     _caption(ax, set(frame["n"]) if "n" in frame else set(), "computed by enumeration, without a model")
-    return fig
+    return titled(fig, headlines.ceiling(frame))
 
 
 # --- one training example --------------------------------------------------------------------------------
@@ -524,8 +569,12 @@ def _pgm_legend(ax: Axes, hidden: int, span: int, target: int) -> None:
 
 def titled(fig: Figure, finding: str) -> Figure:
     """The figure with what it shows in a sentence above it."""
-    above = {"xycoords": "axes fraction", "xytext": (0, 22), "textcoords": "offset points"}
-    fig.axes[0].annotate(finding, (0, 1), fontsize=10.5, fontweight="bold", ha="left", **above)
+    text = textwrap.fill(finding.replace(" %", "\N{NO-BREAK SPACE}%"), TITLE)
+    look = {"fontsize": 10.5, "fontweight": "bold", "ha": "left", "va": "bottom", "parse_math": False}
+    if len(fig.axes) > 1:
+        fig.text(0.01, 1, text, **look)
+    else:
+        fig.axes[0].annotate(text, (0, 1), (0, 20), xycoords="axes fraction", textcoords="offset points", **look)
     return fig
 
 
@@ -563,10 +612,29 @@ def _legend_right(ax: Axes) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
 
 
-def _caption(ax: Axes, counts: set[int], text: str) -> None:
-    """A line above the axes, where no label can meet it: how many problems, and what the intervals are."""
-    known = f"n = {' to '.join(str(c) for c in sorted({min(counts), max(counts)}))} problems; " if counts else ""
+def _seeds(*tables: pd.DataFrame) -> int:
+    """How many seeds stand behind what is drawn: one where the tables do not say."""
+    lists = (values for table in tables if BY_SEED in table for values in table[BY_SEED])
+    return max((len(values) for values in lists if isinstance(values, list)), default=1)
+
+
+def _dots(ax: Axes, places: Sequence[float], rows: pd.DataFrame, colour: str, across: bool = False) -> None:
+    """What each seed gave, where there are several: a dot each, at its row's place."""
+    if BY_SEED not in rows or _seeds(rows) == 1:
+        return
+    known = ((place, values) for place, values in zip(places, rows[BY_SEED]) if isinstance(values, list))
+    points = [(place, 100 * one) for place, values in known for one in values]
+    x, y = zip(*(point[::-1] if across else point for point in points))
+    ax.plot(x, y, ls="", marker="o", ms=2.6, mfc="white", mec=colour, mew=0.8, zorder=4, clip_on=False)
+
+
+def _caption(ax: Axes, counts: set[int], text: str, seeds: int | None = None) -> None:
+    """A line above the axes, where no label can meet it: how many problems and seeds, and what the intervals are."""
+    known = [f"n = {' to '.join(str(c) for c in sorted({min(counts), max(counts)}))} problems"] if counts else []
+    if seeds:
+        known.append("1 seed" if seeds == 1 else f"{seeds} seeds (dots)")
+    line = "; ".join([*([", ".join(known)] if known else []), text])
     if len(ax.figure.axes) > 1:  # above all panels: the first one alone would be spread by it
-        ax.figure.suptitle(known + text, x=0.01, ha="left", fontsize=8, color=GREY)
+        ax.figure.suptitle(line, x=0.01, ha="left", fontsize=8, color=GREY)
     else:
-        ax.set_title(known + text, loc="left", fontsize=8, color=GREY)
+        ax.set_title(line, loc="left", fontsize=8, color=GREY)

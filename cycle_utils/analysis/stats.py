@@ -277,10 +277,11 @@ def curve_by_round(solved: Sequence[pd.DataFrame], **options) -> pd.DataFrame:
     """Pass rate by round with intervals, from ``metrics.solved_by_round`` of one or several seeds.
 
     Returns:
-        columns ``round, value, low, high, n``: what ``figures.pass_by_round`` draws.
+        columns ``round, value, low, high, n, by_seed`` (each seed's rate): what ``figures.pass_by_round`` draws.
     """
     seeds = [table.groupby("task_id", sort=True).mean() for table in solved]
     if any(not table.index.equals(seeds[0].index) for table in seeds):
         raise ValueError("the seeds were run on different problems; give runs on the same ones")
-    rows = [(r, interval(np.stack([table[r] for table in seeds]), **options)) for r in seeds[0].columns]
-    return pd.DataFrame([{"round": r, **vars(found)} for r, found in rows])
+    scores = {r: np.stack([table[r] for table in seeds]).astype(float) for r in seeds[0].columns}
+    found = {r: {**vars(interval(one, **options)), "by_seed": list(one.mean(axis=1))} for r, one in scores.items()}
+    return pd.DataFrame([{"round": r, **one} for r, one in found.items()])

@@ -188,17 +188,25 @@ def measured(results: Sequence[Result], measure: str, rounds: int) -> tuple[np.n
 
 
 def summary(found: Mapping[str, Sequence[Result]], rounds: int, measures: Sequence[str] = tuple(MEASURES)):
-    """One row for each setting and measure: ``setting, measure, value, low, high, n``, ``seeds`` and their spread."""
+    """One row for each setting and measure: ``setting, measure, value, low, high, n``, ``seeds`` and their spread.
+
+    ``by_seed`` has what each seed gave, for figures.
+    """
     rows = []
     for name, results in found.items():
         for measure in measures:
             part, whole = measured(results, measure, rounds)
-            each = [_rate(*measured([one], measure, rounds)) for one in results]
+            each = by_seed(results, measure, rounds)
             over = stats.spread(each)
             rate = stats.ratio_interval(part, whole)
             spread = {"seeds": len(results), "seed_sd": over.sd, "seed_min": over.min, "seed_max": over.max}
-            rows.append({"setting": name, "measure": measure, **vars(rate), **spread})
+            rows.append({"setting": name, "measure": measure, **vars(rate), **spread, "by_seed": each})
     return pd.DataFrame(rows)
+
+
+def by_seed(results: Sequence[Result], measure: str, rounds: int) -> list[float]:
+    """One of :data:`MEASURES` for each seed."""
+    return [_rate(*measured([one], measure, rounds)) for one in results]
 
 
 def _rate(parts: np.ndarray, wholes: np.ndarray) -> float:
@@ -226,7 +234,11 @@ def against(
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """:func:`summary` or :func:`against` as settings by measures, each cell ``value [low, high]`` in per cent."""
+    """:func:`summary` or :func:`against` as settings by measures, each cell ``value [low, high]`` in per cent.
+
+    Copies up to the syntax tree are left to the saved table: they say nearly what exact ones say.
+    """
+    table = table[table["measure"] != "syntax"]
     paired = "verdict" in table
     shown = [
         "undefined" if np.isnan(r.value) else f"{100 * r.value:{'+' if paired else ''}.1f} [{100 * r.low:.1f}, "
