@@ -27,7 +27,7 @@ _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 def sources() -> dict[Path, str]:
     """Each file of the repository that becomes a page, and the page's name."""
     pages = {path: f"{path.stem}.html" for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
-    pages[NOTEBOOKS / "glossary.md"] = "glossary.html"
+    pages |= {path: f"{path.stem}.html" for path in sorted(NOTEBOOKS.glob("*.md"))}
     pages[ROOT / "README.md"] = "index.html"
     for readme in (ROOT / "results", ROOT / "recipes", ROOT / "cycle_utils" / "execution"):
         pages[readme / "README.md"] = f"{readme.name}.html"
