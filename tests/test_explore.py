@@ -107,6 +107,17 @@ def test_the_comparison_and_the_readings_follow_their_controls(runs):
     assert "Open: nothing" in view.page.value and "ideal reader" in view.page.value
 
 
+def test_without_a_kernel_a_view_shows_pages_to_unfold(runs):
+    view = explore.TrajectoryView(runs, PROBLEMS)
+    before = [control.value for control in view.controls]
+    still = view._repr_mimebundle_()["text/html"]
+    assert still.count("<details open>") == 1 and still.count("<details>") == 4 and EVIL not in still
+    assert "ours, mended: round 1" in still and "ours, copied: round 2" in still
+    assert [control.value for control in view.controls] == before
+    assert explore.CompareView(runs).still().count("<summary>") == 2
+    assert "needs a running kernel" in explore.OwnProblemView({"a": ("x", "plain")}, PROBLEMS[0]).still()
+
+
 def test_masks_and_attention(random_lm):
     tokenizer, model = load_tokenizer(random_lm), load_model(random_lm)
     row = {"kind": "refine", "code": tp.program(PROBLEMS[0].meta["task"]), "feedback": "Input: f()"}

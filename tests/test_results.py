@@ -223,13 +223,15 @@ def test_an_executed_copy_is_tidied(home):
     outputs = [
         nbformat.v4.new_output("stream", text=f"results go to {home}/results\n"),
         nbformat.v4.new_output("display_data", {publishing._LIVE: {}, "text/plain": "0%|  |"}),
+        nbformat.v4.new_output("display_data", {publishing._LIVE: {}, "text/html": "a still"}),
     ]
     cell = nbformat.v4.new_code_cell("1", outputs=outputs)
     copy = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"input_path": "/a/b", "duration": 1}})
     nbformat.write(copy, home / "copy.ipynb")
     publishing.tidy(home / "copy.ipynb")
     read = nbformat.read(home / "copy.ipynb", 4)
-    assert [output.text for output in read.cells[0].outputs] == ["results go to results\n"]
+    text, still = read.cells[0].outputs
+    assert text.text == "results go to results\n" and still.data == {"text/html": "a still"}
     assert read.metadata.papermill == {"duration": 1}
 
 

@@ -215,7 +215,7 @@ def forest(
         ax.grid(axis="x")
         ax.grid(visible=False, axis="y")
     axes[0, 0].set_yticks(range(len(settings)), settings)
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(len(settings) - 0.4, -0.6)
     drawn = "bars: 95 % intervals over problems" + (f"; dashed: {base}" if base in settings else "")
     drawn += f"; dotted: {reference}" if reference else ""
     _caption(axes[0, 0], set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
@@ -517,7 +517,7 @@ def pgm_example(tokens: Sequence[str], span: tuple[int, int], hidden: Iterable[i
         look = "hidden" if index in masked else "span" if span[0] <= index < span[1] else ""
         _draw_token(ax, row, column, text, look, index >= target_start, size)
     _pgm_legend(ax, len(masked), span[1] - span[0], len(tokens) - target_start)
-    return fig
+    return titled(fig, f"{len(masked)} of {span[1] - span[0]} tokens of the past generation are hidden")
 
 
 def _lay_out(tokens: Sequence[str]) -> list[tuple[int, int, int, str]]:

@@ -15,17 +15,22 @@ MOST = 3  # values that a title lists; of more, it names the least and the great
 SMOOTHING = 13  # entries of a loss curve that are averaged: about two turns of batches grouped by length
 
 
-def listed(shares: Mapping[str, float]) -> str:
-    """``a 3 %, b 5 %``, or of more than :data:`MOST` ``from 3 % (a) to 9 % (d)``."""
-    known = {name: 100 * share for name, share in shares.items() if not math.isnan(share)}
-    if not known:
+def listed(shares: Mapping[str, float], most: int = MOST) -> str:
+    """``a 3 %, b 5 %``, or of more than ``most`` ``from 3 % (a) to 9 % (d)``."""
+    text = _in_percent(shares)
+    if not text:
         return "undefined"
-    low, high = min(known, key=known.get), max(known, key=known.get)
-    digits = 0 if known[high] - known[low] >= 2 or len(known) == 1 else 1
-    text = {name: f"{value:.{digits}f} %" for name, value in known.items()}
-    if len(known) > MOST:
+    if len(text) > most:
+        low, high = min(text, key=shares.get), max(text, key=shares.get)
         return f"from {text[low]} ({low}) to {text[high]} ({high})"
     return ", ".join(f"{name} {value}" for name, value in text.items())
+
+
+def _in_percent(shares: Mapping[str, float]) -> dict[str, str]:
+    """The known ones as text, with a digit behind the point where all lie close together."""
+    known = {name: 100 * share for name, share in shares.items() if not math.isnan(share)}
+    close = len(known) > 1 and max(known.values()) - min(known.values()) < 2
+    return {name: f"{value:.{int(close)}f} %" for name, value in known.items()}
 
 
 def after_rounds(curves: Mapping[str, pd.DataFrame]) -> str:
@@ -72,9 +77,9 @@ def settings(table: pd.DataFrame, measure: str, words: str, base: str | None) ->
     """One measure of all settings: ``base``, and from the least to the greatest of the others."""
     rows = table[table["measure"] == measure]
     shares = dict(zip(rows["setting"], rows["value"]))
-    if base not in shares or len(shares) <= MOST:
-        return f"{words}: {listed(shares)}"
     others = {name: share for name, share in shares.items() if name != base}
+    if base not in shares or len(others) <= MOST:
+        return f"{words}: {listed(shares, MOST + 1)}"
     return f"{words}: {listed({base: shares[base]})}, the others {listed(others)}"
 
 

@@ -91,7 +91,9 @@ def tidy(path: Path) -> None:
         notebook.metadata.get("papermill", {}).pop(name, None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if _LIVE not in one.get("data", {})]
+            cell.outputs = [one for one in cell.outputs if _LIVE not in one.get("data", {}) or "text/html" in one.data]
+            for one in cell.outputs:
+                one.get("data", {}).pop(_LIVE, None)  # what is left is its still
     nbformat.write(notebook, path)
 
 

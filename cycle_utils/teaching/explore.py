@@ -1,8 +1,8 @@
 """Looking at runs by hand: what the explore notebook shows, and the widgets that show it.
 
 The functions make tables and HTML of attempts, programs, masks and readings. The views are boxes of widgets around
-them; each keeps what it shows in ``page``, so that a page without widgets can show it, too. All text that comes from
-a model or a reader is escaped.
+them; beside its widgets each has a still, a few of its pages to be unfolded, for where no kernel answers. All text that
+comes from a model or a reader is escaped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ast
 import difflib
 import html
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -264,8 +264,8 @@ def own_problem(prompt: str, assertions: str) -> Problem:
 
 
 def present(view: View, interactive: bool = True) -> None:
-    """Show a view with its widgets, or only the page that it begins with."""
-    display(view if interactive else HTML(view.page.value))
+    """Show a view with its widgets, or only its still."""
+    display(view if interactive else HTML(view.still()))
 
 
 class View(widgets.VBox):
@@ -273,10 +273,10 @@ class View(widgets.VBox):
 
     def __init__(self, controls: Sequence[widgets.Widget]):
         self.page = widgets.HTML()
+        self.controls = [control for control in controls if not isinstance(control, widgets.Button)]
         super().__init__([widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap")), self.page])
-        for control in controls:
-            if not isinstance(control, widgets.Button):
-                control.observe(self.draw, "value")
+        for control in self.controls:
+            control.observe(self.draw, "value")
         self.draw()
 
     def draw(self, change: Any = None) -> None:
@@ -286,6 +286,26 @@ class View(widgets.VBox):
     def content(self) -> str:
         """The page as HTML, for what the controls say."""
         raise NotImplementedError
+
+    def tour(self) -> Iterator[tuple[str, Mapping[widgets.Widget, Any]]]:
+        """The pages of the still: of each its title, and what the controls are set to."""
+        yield "as it begins", {}
+
+    def still(self) -> str:
+        """The pages of the tour, one below the other, to be unfolded; the controls stay as they are."""
+        kept, pages = [(control, control.value) for control in self.controls], []
+        for title, values in self.tour():
+            for control, value in values.items():
+                control.value = value
+            shown = f"<details{'' if pages else ' open'}><summary>{html.escape(title)}</summary>"
+            pages.append(f"{shown}{self.content()}</details>")
+        for control, value in kept:
+            control.value = value
+        return "".join(pages) or self.content()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """What a notebook shows: the live view, and its still for pages that have no kernel."""
+        return super()._repr_mimebundle_(**kwargs) | {"text/html": self.still()}
 
 
 class TrajectoryView(View):
@@ -339,6 +359,12 @@ class TrajectoryView(View):
             f"<b>feedback after round {now.name}</b><pre>{feedback}</pre>",
         ])  # fmt: skip
 
+    def tour(self) -> Iterator[tuple[str, Mapping[widgets.Widget, Any]]]:
+        for kind in ("mended", "copied", "never mended"):
+            self.kind.value = kind
+            for step in range(1, min(self._last(), 2) + 1):
+                yield f"{self.model.value}, {kind}: round {step}", {self.step: step}
+
 
 def _copy_words(row: pd.Series) -> str:
     if row.name == 0:
@@ -370,6 +396,10 @@ class OwnProblemView(View):
 
     def content(self) -> str:
         return "".join(self._parts) or "<p>Press the button: each round appears here as it ends.</p>"
+
+    def still(self) -> str:
+        texts = "".join(f"<pre>{html.escape(box.value)}</pre>" for box in (self.prompt, self.tests))
+        return f"<p>This tool needs a running kernel. It begins with this problem and these tests:</p>{texts}"
 
     def start(self, button: Any = None) -> None:
         """Run the loop; bad input is answered in a sentence."""
@@ -428,6 +458,10 @@ class MaskView(View):
         cells = "".join(f"<td style='vertical-align:top;text-align:left;width:50%'>{part}</td>" for part in parts)
         return f"{head}</p><table style='width:100%'><tr>{cells}</tr></table>"
 
+    def tour(self) -> Iterator[tuple[str, Mapping[widgets.Widget, Any]]]:
+        for ratio in (0.05, 0.2, 0.5):
+            yield f"mask ratio {ratio:g}", {self.ratio: ratio}
+
 
 class ReadingsView(View):
     """What a description leaves open, and how failing tests narrow it: for a model's run, or for the ideal reader."""
@@ -467,6 +501,10 @@ class ReadingsView(View):
             f"after each failure: {', '.join(map(str, left))}. Tried by: {html.escape(who)}.</p>", _table(shown), more,
         ])  # fmt: skip
 
+    def tour(self) -> Iterator[tuple[str, Mapping[widgets.Widget, Any]]]:
+        for name in reversed(self.runs):
+            yield f"tried by {name}", {self.who: name}
+
     def _tried(self, problem: Problem) -> tuple[list[str], str]:
         """The programs that were tried, and by whom: the ideal reader where the model never saw the problem."""
         run = self.runs.get(self.who.value)
@@ -497,3 +535,7 @@ class CompareView(View):
             for kind, part in found.groupby("outcome")
         ]
         return f"<p>After round {self.round.value}, of {len(found)} problems:</p>{_table(pd.DataFrame(rows))}"
+
+    def tour(self) -> Iterator[tuple[str, Mapping[widgets.Widget, Any]]]:
+        for round_ in sorted({0, self.round.max}):
+            yield f"{self.ours.value} and {self.theirs.value} after round {round_}", {self.round: round_}
