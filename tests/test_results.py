@@ -13,7 +13,7 @@ import pytest
 from cycle_utils import paths, study
 from cycle_utils.method import runs, stages
 from cycle_utils.method.training import TrainSettings
-from cycle_utils.study import ablations, publishing, reproduction, run_index, sentinel, stamps, summary
+from cycle_utils.study import ablations, attempts, publishing, reproduction, run_index, sentinel, stamps, summary
 
 HERE = paths.ROOT / "results"
 
@@ -248,6 +248,24 @@ def test_runs_are_told_in_words():
     assert table.loc["loop-1", ["stage", "model", "settings", "notebooks", "minutes"]].tolist() == [
         "3 independent samples", "tiny, CYCLE (masking.ratio=0.4)", "rounds=0, samples=5", "07, 08", 1.5,
     ]  # fmt: skip
+
+
+def test_every_program_stands_in_one_table_in_words(random_lm, monkeypatch, home):
+    monkeypatch.setenv(paths.PUBLISH, "1")
+    loop = stages.Loop(model=random_lm, limit=3, rounds=1)
+    other = replace(loop, temperatures=(0.0, 0.0), fields=("code",), seed=2)
+    built = [stages.loop(config, progress=False) for config in (loop, other)]
+    for run in built:
+        runs.publish(run.key)
+    (path,) = attempts.write_attempts("04_self_refine", {run.key: run.record for run in built})
+    table = pd.read_parquet(path)
+    assert path == home / "results" / "attempts" / "04_self_refine.parquet"
+    assert list(table.columns) == list(attempts.COLUMNS) and table["benchmark"].eq("tinyprograms").all()
+    for run, setting, seed in zip(built, ("loop", "loop, greedy, shown no feedback"), (0, 2)):
+        mine = table[table["run"] == run.key]
+        tried = stages.attempts_of(run).sort_values(["task_id", "sample", "round"])
+        assert mine["program"].tolist() == tried["code"].tolist() and set(mine["setting"]) == {setting}
+        assert mine["verdict"].tolist() == tried["status"].tolist() and set(mine["seed"]) == {seed}
 
 
 def test_findings_say_what_the_tables_say(copied):

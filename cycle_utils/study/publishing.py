@@ -30,6 +30,7 @@ from cycle_utils.analysis.figures import save_table
 from cycle_utils.method import runs
 from cycle_utils.paths import NOTEBOOKS, PACKAGE, PUBLISH, ROOT, published_dir, results_dir
 from cycle_utils.study.ablations import LADDER, everything
+from cycle_utils.study.attempts import write_attempts
 from cycle_utils.study.editions import DIAGNOSIS, EDITIONS, notebook_of, real_findings, real_lm, real_trained, trained_findings
 from cycle_utils.study.reproduction import REPORT, write_report
 from cycle_utils.study.run_index import run_index
@@ -98,7 +99,7 @@ def tidy(path: Path) -> None:
 
 
 def publish(name: str, parameters: Mapping[str, Any], stored: str = "") -> None:
-    """Execute a notebook, stamp what it made and, where results are published, keep the runs that it used.
+    """Execute a notebook, stamp what it made and, where results are published, keep the runs and attempts behind it.
 
     Args:
         stored: how the published runs are used: ``runs.ONLY``, which trains nothing, ``runs.FIRST``, or not at all.
@@ -108,10 +109,12 @@ def publish(name: str, parameters: Mapping[str, Any], stored: str = "") -> None:
         folder = results_dir() / "notebooks"
         cost = run_notebook(name, parameters, folder, **{runs.LEDGER: str(ledger), runs.STORED: stored})
         keys = sorted(set(ledger.read_text(encoding="utf-8").split())) if ledger.is_file() else []
-    if stored != runs.ONLY and os.environ.get(PUBLISH):
-        for key in keys:
+    files = made_by(name, since)
+    if os.environ.get(PUBLISH):
+        for key in keys if stored != runs.ONLY else ():
             runs.publish(key)
-    stamp(name, parameters, keys, made_by(name, since), cost)
+        files += write_attempts(name, {key: _record(key) for key in keys})
+    stamp(name, parameters, keys, files, cost)
 
 
 def _now(folder: Path) -> float:

@@ -32,7 +32,7 @@ def run_index(records: Mapping[str, Mapping[str, Any]], users: Mapping[str, Sequ
     """
     rows = [
         {
-            **_described(record["config"], records),
+            **described(record["config"], records),
             "notebooks": ", ".join(name[:2] for name in users.get(key, ())),
             "minutes": round(record["seconds"] / 60, 1),
             "key": key,
@@ -43,7 +43,8 @@ def run_index(records: Mapping[str, Mapping[str, Any]], users: Mapping[str, Sequ
     return pd.DataFrame(rows, columns=columns).sort_values(columns[:5]).reset_index(drop=True)
 
 
-def _described(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def described(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """``stage``, ``model``, ``benchmark``, ``seed`` and ``settings`` of a run with this config, in words."""
     tune = _fine_tuning(config)
     return {
         "stage": STAGES[config["stage"]] if config.get("rounds") != 0 else "3 independent samples",

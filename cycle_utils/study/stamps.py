@@ -127,6 +127,8 @@ def _stale(name: str, found: Mapping[str, Any]) -> Iterator[str]:
         yield f"it comes from a reduced run ({found['parameters']})"
     if "seeds" in found["parameters"] and found["seeds"] < LEAST_SEEDS:
         yield f"it rests on {found['seeds']} seeds; publish at least {LEAST_SEEDS}"
+    if any(key.startswith("loop-") for key in found["runs"]) and f"attempts/{name}.parquet" not in found["files"]:
+        yield f"its attempts do not stand in one table; {again}"
     for file, stamped in found["files"].items():
         path = published_dir() / file
         if not path.is_file() or digest(path) != stamped:
