@@ -175,7 +175,7 @@ def generation_seconds(model: Model, benchmark: str) -> float:
 
 
 def header(model: Model, benchmark: str) -> str:
-    """The comment above a recipe: how to run it, what it needs, and how that was reckoned."""
+    """The comment above a recipe: how to run it, what it needs, and how that was estimated."""
     c = cost(model, benchmark)
     billions = f"{model.parameters / 1e9:.2f} G parameters"
     kept = "one layer alive, gradient checkpointing" if model.checkpointing else "all layers alive"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cycle_utils.analysis import figures
+from cycle_utils.analysis import figures, headlines
 from cycle_utils.analysis.stats import Interval
 
 SCRIPT = """
@@ -78,6 +78,47 @@ def test_results_go_under_cycle_home(tmp_path, monkeypatch):
 def test_names_are_file_names(tmp_path):
     with pytest.raises(ValueError, match="no file name"):
         figures.save(MAKE["loss"](), "../a", tmp_path)
+
+
+def test_titles_say_what_is_drawn():
+    assert _title(MAKE["pass"]()) == "After 1 round: a 50 %, b 0 %"
+    assert _title(MAKE["loss"]()) == "Loss: a 2 to 1 nats"
+    assert _title(MAKE["status"]()) == "Passed: a 75 %, b 0 %"
+    assert _title(MAKE["ceiling"]()).startswith("With 100 % left open, an ideal reader solves 20 % at once and 50 %")
+    assert _title(MAKE["pgm"]()) == "2 of 3 tokens of the past generation are hidden"
+    assert headlines.listed({"a": 0.1, "b": float("nan"), "c": 0.11}) == "a 10.0 %, c 11.0 %"
+    assert headlines.listed(dict(zip("abcd", (0.1, 0.4, 0.2, 0.3)))) == "from 10 % (a) to 40 % (b)"
+    assert headlines.listed({"a": float("nan")}) == "undefined"
+
+
+def test_seeds_are_dots():
+    seen = curve(0.4, 0.5).assign(by_seed=[[0.3, 0.5], [0.4, 0.6]])
+    (ax,) = figures.pass_by_round({"a": seen}).axes
+    dots = [line for line in ax.get_lines() if line.get_linestyle() == "None"]
+    assert [sorted(line.get_ydata()) for line in dots] == [pytest.approx([30, 40, 50, 60])]
+    assert ax.get_title(loc="left").startswith("n = 300 problems, 2 seeds (dots); ")
+    assert "n = 300 problems, 1 seed; " in figures.pass_by_round({"a": curve(0.4)}).axes[0].get_title(loc="left")
+
+
+def test_compared_points_are_joined_and_their_difference_is_said():
+    sizes = [{"x": x, "value": v, "low": v, "high": v, "n": 9} for x, v in ((10, 0.2), (30, 0.5))]
+    curves = {"small": pd.DataFrame(sizes), "large": pd.DataFrame(sizes).assign(value=[0.1, 0.4])}
+    fig = figures.over(curves, "size", logarithmic=True, compared=[("small", 10, "large", 30)])
+    assert _title(fig) == "small at 10 against large at 30: -20 points"
+    assert "-20" in [text.get_text() for text in fig.axes[0].texts]
+
+
+def test_a_training_of_several_phases_is_one_line_of_steps():
+    log = [{"step": i, "loss": 2.0 / i} for i in (1, 2, 3)]
+    (ax,) = figures.loss_curves({"one": log, "two": log}, end_to_end=True).axes
+    assert [list(line.get_xdata()) for line in ax.get_lines()[1::2]] == [[1, 2, 3], [4, 5, 6]]
+    jagged = [{"step": i, "loss": 1.0 + i % 2} for i in range(40)]
+    assert headlines.smoothed(jagged).iloc[10:30].std() < 0.1 and headlines.smoothed(log).tolist() == [2.0, 1.0, 2 / 3]
+
+
+def _title(fig) -> str:
+    texts = [text.get_text() for ax in fig.axes for text in ax.texts if text.get_fontweight() == "bold"]
+    return texts[-1].replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_plots_are_not_left_open_for_a_notebook_to_show_again():

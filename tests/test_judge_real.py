@@ -20,7 +20,7 @@ def judged(problems, completions, **options) -> list:
 
 
 def test_all_canonical_solutions_of_the_full_mbpp_pass_within_the_usual_limit():
-    """One of them (123) needs more than three seconds: its limit is reckoned from its own time on this machine."""
+    """One of them (123) needs more than three seconds: its limit is computed from its own time on this machine."""
     data = judge_data.DATA / "mbpp.jsonl"
     problems = [problem for split in MBPP_SPLITS for problem in load_problems("mbpp", data=data, split=split)]
     verdicts = judged(problems, [problem.canonical_solutions[0] for problem in problems], time_limit=3.0)

@@ -1,6 +1,8 @@
 """Every notebook, headless, at small size: it runs anywhere, makes what it says, refuses what it does not know."""
 
+import ast
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pandas as pd
 import papermill
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 from cycle_utils.paths import NOTEBOOKS, ROOT
 from cycle_utils.teaching import notebook
@@ -50,7 +53,8 @@ def test_each_notebook_has_small_sizes():
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_headless_and_makes_its_files(name, shared_home, random_lm, monkeypatch):
     model = {} if name in ("00_overview", "10_tiny_lm") else {"model": random_lm}
-    run(name, shared_home, monkeypatch, **model, **SMALL[name])
+    executed = run(name, shared_home, monkeypatch, **model, **SMALL[name])
+    _check_tables_on_screen(executed)
     results = shared_home / "reproduction"
     for table, rows in TABLES.get(name, {}).items():
         assert len(pd.read_csv(results / "tables" / f"{table}.csv")) >= rows
@@ -59,6 +63,32 @@ def test_runs_headless_and_makes_its_files(name, shared_home, random_lm, monkeyp
     assert figures, "no figure was saved"
     for stem in figures:
         assert (results / "figures" / f"{stem}.png").is_file() and (results / "figures" / f"{stem}.pdf").is_file()
+
+
+def _check_tables_on_screen(executed: nbformat.NotebookNode) -> None:
+    """At most six columns, no row that repeats the one above, and a sentence, a figure or code before the next one."""
+    for cell, following in zip(executed.cells, [*executed.cells[1:], None]):
+        tables = [table for output in cell.get("outputs", []) for table in _tables(output)]
+        for columns, rows in tables:
+            assert columns <= 6, f"{columns} columns:\n{cell.source}"
+            assert all(one != other for one, other in zip(rows, rows[1:])), f"a row twice:\n{cell.source}"
+        if tables and following is not None and following.cell_type == "code":
+            shown = [output for one in (cell, following) for output in one.outputs]
+            kinds = {kind for output in shown for kind in output.get("data", {})}
+            assert {"text/markdown", "image/png"} & kinds, f"nothing is said of this table:\n{cell.source}"
+
+
+def _tables(output: nbformat.NotebookNode) -> list[tuple[int, list[str]]]:
+    """The number of columns, row numbers left out, and the rows as text of each data frame in an output."""
+    page, found = BeautifulSoup("".join(output.get("data", {}).get("text/html", "")), "html.parser"), []
+    for table in page.select("table.dataframe"):
+        rows = table.select("tbody tr")
+        names = [row.th.text for row in rows if row.th]
+        numbered = names == [str(i) for i in range(len(rows))]
+        widths = [len(row.find_all(["th", "td"])) - numbered for row in rows]
+        texts = [" | ".join(cell.text for cell in row.find_all(["th", "td"])[numbered:]) for row in rows]
+        found.append((max(widths, default=0), texts))
+    return found
 
 
 @pytest.mark.parametrize("name", ["01_copy_rate", "07_benchmarks"])
@@ -112,6 +142,37 @@ def test_sources_keep_the_house_style(name):
     assert max(len(cell.source.splitlines()) for cell in code) <= 40
     assert not re.search(r"['\"]/(home|work|root|tmp)/", "".join(cell.source for cell in code)), "an absolute path"
     assert "papermill" not in notebook.metadata
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_stand_in_two_groups(name):
+    """Those that a reader changes, at most eight with their values written out, and those for recipes."""
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
+    source = next(cell.source for cell in cells if cell.cell_type == "code")
+    first, *rest = source.split("\n\n")
+    assert first.splitlines()[0].endswith("Change these:")
+    assert len(rest) <= 1 and all(group.startswith("# For ") for group in rest)
+    changed = ast.parse(first).body
+    assert len(changed) <= 8 and not any(isinstance(one.value, ast.Constant) and one.value.value is None for one in changed)
+    told = [line for line in source.splitlines() if line and not line.startswith("#")]
+    assert all("  # " in line for line in told) and "default" not in "".join(told)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prose_and_cells_are_short(name):
+    """Three to eight words a line of code, more in the overview; cells of about six lines, parameters apart."""
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
+    code = [len(list(filter(str.strip, cell.source.splitlines()))) for cell in cells if cell.cell_type == "code"]
+    words = sum(len(_prose(cell.source).split()) for cell in cells if cell.cell_type == "markdown")
+    assert 3 <= words / sum(code) <= (12 if name == "00_overview" else 8)
+    assert statistics.median(code) <= 9 and max(code[1:]) <= 20
+
+
+def _prose(text: str) -> str:
+    """Markdown without tables, blocks of text and the targets of links."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("|"))
+    return re.sub(r"\]\([^)]*\)", "]", text)
 
 
 def test_links_between_notebooks_lead_somewhere():

@@ -134,7 +134,7 @@ def test_runs_of_an_unfinished_sweep_are_kept_for_another_sitting(random_lm, mon
     assert len(publishing.keep(1)) == 6
 
 
-def test_tables_are_made_anew_from_several_notebooks_at_a_time(copied, monkeypatch):
+def test_tables_are_rebuilt_from_several_notebooks_at_a_time(copied, monkeypatch):
     both = {name: stamps.read_stamps()[name]["parameters"] for name in ("02_finetune_distill", "04_self_refine")}
     meeting = threading.Barrier(2)
 

@@ -1,4 +1,4 @@
-"""One program under judgement, as something to ask: its process, begun anew when it is lost, and its time.
+"""One program under judgement, as something to ask: its process, restarted when it is lost, and its time.
 
 The tests of a function share one time limit. A test that runs into it is a time-out; the tests after it share
 half a limit more, in a new process, each at most its equal part. Tests after a crash go on in a new process
@@ -180,7 +180,7 @@ class Candidate:
     # -- the end of a process ------------------------------------------------------------------------------------
 
     def _lose(self, answer: Answer) -> Answer:
-        """End a process that gave no answer, and reckon what time is left; the answer, with what its end tells."""
+        """End a process that gave no answer, and compute what time is left; the answer, with what its end tells."""
         timed_out = answer.kind == "timeout"
         self.busy = self.busy or (timed_out and self._child.busy)
         self._end()

@@ -145,7 +145,7 @@ class Worker:
             raise WorkerLost from error
 
     def _extend_deadline(self, job: Job) -> None:
-        """The next job has begun: reckon when even the slowest judgement of it must have ended."""
+        """The next job has begun: estimate when even the slowest judgement of it must have ended."""
         limit = max(self._settings.time_limit, job.problem.time_limit or 0.0)
         each = WALL_FACTOR * limit + WALL_EXTRA
         self._deadline = monotonic() + GRACE + each * (2 + len(job.problem.tests))

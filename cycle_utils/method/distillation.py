@@ -32,7 +32,7 @@ def distilled_examples(problems: Sequence[Problem], attempts: pd.DataFrame, targ
 
 
 def canonical_target(problem: Problem, code: str, target: str, rng: random.Random) -> str:
-    """The canonical solution that a faulty program is taught: nearest by BM25 over its words, or a random one."""
+    """The canonical solution that answers a faulty program: the nearest by BM25 over its words, or a random one."""
     solutions = list(problem.canonical_solutions)
     if target == "random" or len(solutions) == 1:
         return rng.choice(solutions)

@@ -178,7 +178,7 @@ class FunctionTask:
         return "value", None
 
     def _method(self, name: str):
-        """The function under test as a method of ``class Solution``, which is made anew for each call."""
+        """The function under test as a method of ``class Solution``, which is made afresh for each call."""
         solution = self.space.get("Solution")
         if isinstance(solution, type) and hasattr(solution, name):
             return lambda *args, **kwargs: getattr(solution(), name)(*args, **kwargs)

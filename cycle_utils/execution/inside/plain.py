@@ -172,7 +172,7 @@ def _moment_parts(*names: str):
 
 
 _CLOCK = ("hour", "minute", "second", "microsecond", "tzinfo", "fold")
-# Of types of the library, the arguments from which a value is made anew.
+# Of types of the library, the arguments from which a value is rebuilt.
 _LIBRARY = {
     ("decimal", "Decimal"): _decimal_parts,
     ("fractions", "Fraction"): _moment_parts("numerator", "denominator"),
@@ -188,7 +188,7 @@ _LIBRARY = {
 
 
 def parts(kind: type, value: object) -> tuple:
-    """The arguments from which ``kind`` makes its value anew."""
+    """The arguments from which ``kind`` rebuilds its value."""
     make = _LIBRARY.get((kind.__module__, kind.__name__))
     if make is None:
         return (value,)
