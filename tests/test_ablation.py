@@ -45,7 +45,7 @@ def test_summary_and_differences(found):
     assert set(differences["verdict"]) <= {"higher", "lower", "no difference seen", "undefined"}
     assert ablations.readable(table).shape == (len(found), len(ablations.MEASURES) - 1)  # six columns on a screen
     assert all(len(values) == 2 for values in table["by_seed"])
-    assert len(ablations.findings(differences)) == len(ablations.MEASURES)
+    assert 1 <= len(ablations.findings(differences)) <= len(ablations.MEASURES) - 1
 
 
 def attempts(passed_at: list[int], rounds: int = 2) -> pd.DataFrame:
@@ -66,7 +66,9 @@ def test_a_difference_is_found_and_one_that_is_not_there_is_not():
     assert rows.loc[("loop", "better"), "verdict"] == "higher"
     assert rows.loc[("loop", "better"), "value"] == pytest.approx(0.5)
     assert set(rows.loc["one-time", "verdict"]) | {rows.loc[("loop", "same"), "verdict"]} == {"no difference seen"}
-    assert "compared with CYCLE: **higher**: better (+50.0 points" in ablations.findings(rows.reset_index())[0]
+    said = ablations.findings(rows.reset_index())
+    assert "compared with CYCLE: **higher**: better (+50.0 points" in said[0]
+    assert said[1:] == ["no difference from CYCLE seen in any setting: *solved at the first try*."]
 
 
 def test_another_program_that_fails_alike_is_unchanged_and_no_copy():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 MOST = 3  # values that a title lists; of more, it names the least and the greatest
-SMOOTHING = 13  # entries of a loss curve that are averaged: about two turns of batches grouped by length
+SMOOTHING = 13  # entries of a loss curve that are averaged, at most: about two turns of batches grouped by length
 
 
 def listed(shares: Mapping[str, float], most: int = MOST) -> str:
@@ -64,12 +64,14 @@ def losses(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 def smoothed(log: Sequence[Mapping[str, float]], entries: int = SMOOTHING) -> pd.Series:
     """The running geometric mean of a loss by step: on a logarithmic axis, the middle of its saw teeth.
 
-    A log that does not jump, as where batches are not grouped by length, is left as it is.
+    It takes a quarter of the entries at most; a log that does not jump, as where batches are not grouped by length, is
+    left as it is.
     """
     loss = pd.Series({entry["step"]: entry["loss"] for entry in log if "loss" in entry})
     logs = np.log(loss)
     if (logs.diff().dropna() <= 0).mean() > 0.8:
         return loss
+    entries = min(entries, len(loss) // 4 | 1)  # an odd number
     return np.exp(logs.rolling(entries, center=True, min_periods=1).mean())
 
 

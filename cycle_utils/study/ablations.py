@@ -249,9 +249,15 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def findings(table: pd.DataFrame, base: str = BASE) -> list[str]:
-    """:func:`against` in sentences, by rule: one for each measure."""
-    sentences = []
-    for measure, rows in table.groupby("measure", sort=False):
+    """:func:`against` in sentences, by rule: one for each measure that moves, and one for those that do not.
+
+    Copies up to the syntax tree are left out, as by :func:`readable`.
+    """
+    sentences, still = [], []
+    for measure, rows in table[table["measure"] != "syntax"].groupby("measure", sort=False):
+        if set(rows["verdict"]) == {"no difference seen"}:
+            still.append(f"*{MEASURES[measure]}*")
+            continue
         said = []
         for verdict in ("higher", "lower"):
             names = [
@@ -266,6 +272,8 @@ def findings(table: pd.DataFrame, base: str = BASE) -> list[str]:
         if undefined := list(rows.loc[rows["verdict"] == "undefined", "setting"]):
             said.append("undefined: " + ", ".join(undefined))
         sentences.append(f"*{MEASURES[measure]}*, compared with {base}: " + "; ".join(said) + ".")
+    if still:
+        sentences.append(f"no difference from {base} seen in any setting: {', '.join(still)}.")
     return sentences
 
 

@@ -492,8 +492,7 @@ class ReadingsView(View):
         table = narrowing(problem, self.verdicts.of(problem, tried))
         open_ = ", ".join(f"{name} ({how})" for name, how in problem.meta["open"].items()) or "nothing"
         left = [int((table[c] > 0).sum()) for c in table if c == "prior" or c.startswith("after")]
-        numbers = table.select_dtypes("number").columns
-        shown = table.head(MOST_READINGS).assign(**{c: table[c].map(lambda x: f"{100 * x:.1f} %") for c in numbers})
+        shown = _readings(table.head(MOST_READINGS))
         rest = len(table) - len(shown)
         more = f"<p>{rest} less probable readings are not shown.</p>" if rest else ""
         return "".join([
@@ -513,6 +512,19 @@ class ReadingsView(View):
             return list(rows.sort_values("round")["code"]), self.who.value
         task, walk = problem.meta["task"], tp.read_ideally(problem)
         return [tp.program(task, {**task.values, **values}) for values in walk.tried], "ideal reader"
+
+
+def _readings(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of :func:`narrowing` in five columns: each reading, its probabilities in a row, who tried it."""
+    after = [c for c in table if c.startswith("after")]
+    slots = [c for c in table if c not in ("prior", *after, "tried in", "meant")]
+    return pd.DataFrame({
+        "reading": ["; ".join(f"{name}: {row[name]}" for name in slots) for _, row in table.iterrows()],
+        "prior": [f"{100 * x:.1f} %" for x in table["prior"]],
+        "after each failure": ["; ".join(f"{100 * row[c]:.1f} %" for c in after) for _, row in table.iterrows()],
+        "tried in": table["tried in"],
+        "meant": table["meant"],
+    })  # fmt: skip
 
 
 class CompareView(View):
