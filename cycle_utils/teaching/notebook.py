@@ -28,7 +28,7 @@ INJECTED = "# Parameters"  # first words of the cell that papermill puts behind 
 
 
 def begin(namespace: Mapping[str, Any], seed: int) -> None:
-    """Check the parameters, seed everything, and print what the numbers below depend on.
+    """Check the parameters, seed everything, and print what the numbers below depend on; tables show whole texts.
 
     ``namespace`` is the notebook's ``globals()``, before anything but the parameters goes by their names.
 
@@ -40,6 +40,7 @@ def begin(namespace: Mapping[str, Any], seed: int) -> None:
     check_parameters(cells)
     parameters.check({name: namespace[name] for name in _defaults(cells) if name in namespace}, _defaults(cells))
     transformers_logging.disable_progress_bar()  # of loading weights: many, and gone in a moment
+    pd.set_option("display.max_colwidth", None)  # a claim is read to its end
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
