@@ -246,7 +246,9 @@ def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, s
     ax.plot(x[0], y[0], color=COLOURS[0], marker=MARKERS[0], ls="")
     if BY_SEED in table and _seeds(table) > 1:
         each = [100 * np.array(wide.loc[m].loc[settings, BY_SEED].tolist()) for m in (across, upwards)]
-        for places, heights in zip(*each):
+        for places, heights, middle in zip(*each, zip(x[0], y[0])):
+            for end in zip(places, heights):  # which dot belongs to which point
+                ax.plot(*zip(middle, end), color=COLOURS[0], ls=":", lw=0.7)
             ax.plot(places, heights, ls="", marker="o", ms=2.6, mfc="white", mec=GREY, mew=0.8)
     for name in apart:
         place = ", ".join(f"{100 * wide.loc[(measure, name), 'value']:.1f}" for measure in (across, upwards))
