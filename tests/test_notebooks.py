@@ -153,7 +153,8 @@ def test_parameters_stand_in_two_groups(name):
     assert first.splitlines()[0].endswith("Change these:")
     assert len(rest) <= 1 and all(group.startswith("# For ") for group in rest)
     changed = ast.parse(first).body
-    assert len(changed) <= 8 and not any(isinstance(one.value, ast.Constant) and one.value.value is None for one in changed)
+    assert len(changed) <= 8
+    assert not any(isinstance(one.value, ast.Constant) and one.value.value is None for one in changed)
     told = [line for line in source.splitlines() if line and not line.startswith("#")]
     assert all("  # " in line for line in told) and "default" not in "".join(told)
 

@@ -420,7 +420,8 @@ def loss_curves(
         smooth = headlines.smoothed(logs[label])
         ax.plot(begin + loss.index, smooth, color=colour, ls=line, marker=marker, markevery=every, label=label)
         begin = begin + loss.index[-1] if end_to_end else 0
-    ax.set(xlabel="optimiser step" + (" of all phases" if end_to_end else ""), ylabel=f"loss (nats per {token})", yscale="log")
+    steps = "optimiser step" + (" of all phases" if end_to_end else "")
+    ax.set(xlabel=steps, ylabel=f"loss (nats per {token})", yscale="log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""What each figure says in its title: a sentence made from the numbers that it draws, so that it cannot contradict them.
+"""What each figure says in its title: a sentence made from the numbers that it draws, which cannot contradict them.
 
 Shares come in as 0 to 1. Values that cannot be told (NaN) are left out; where none is left, the sentence says so.
 """
