@@ -18,8 +18,8 @@ from cycle_utils.models.prompts import STYLES
 from cycle_utils.models.tiny_lm import SHAPES
 from cycle_utils.problems.benchmarks import BENCHMARKS
 
-_SIZES = ("steps", "finetune_steps", "problems", "samples", "batch_size", "accumulation", "max_new_tokens",
-          "generation_batch", "limit")  # fmt: skip
+_SIZES = ("steps", "recurring_steps", "finetune_steps", "problems", "samples", "batch_size", "accumulation",
+          "max_new_tokens", "generation_batch", "limit")  # fmt: skip
 _SWITCHES = ("lora", "merged", "gradient_checkpointing", "bf16", "unmasked", "with_greedy", "keep_passing",
              "interactive", "compiled", "ship", "own_options")  # fmt: skip
 KINDS: dict[str, Any] = {
@@ -29,7 +29,7 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(("ambiguity", "mask_ratio", "refine_share"), Share),
     **dict.fromkeys(("ratios", "shares", "ambiguities"), list[Share]),
     **dict.fromkeys(("other_models", "ladder", "budget_of"), list[str]),
-    **dict.fromkeys(("data", "train_data", "programs"), Place | None),
+    **dict.fromkeys(("data", "train_data"), Place | None),
     **dict.fromkeys(("style", "other_style"), Literal[STYLES]),
     **dict.fromkeys(("benchmark", "train_benchmark"), Literal[tuple(BENCHMARKS)]),
     "model": Place, "seed": Seed, "rounds": Natural, "learning_rate": Positive | None, "fields": Texts,
