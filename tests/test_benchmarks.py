@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -619,6 +620,7 @@ def refused(error: type[Exception]) -> Exception:
         ),
         (refused(errors.RevisionNotFoundError), "has lost its commit 21e74dd; give data="),
         (refused(errors.HfHubHTTPError), r"not in the cache and cannot be had from the Hub \(HfHubHTTPError\)"),
+        (httpx.ConnectError("no such name"), r"cannot be had from the Hub \(ConnectError\): connect once, or give"),
         (ConnectionError("no route"), r"cannot be had from the Hub \(ConnectionError\): connect once, or give data="),
     ],
 )

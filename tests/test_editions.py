@@ -96,7 +96,8 @@ def test_what_training_did_is_told_from_the_tables_of_its_edition(tmp_path):
     chance = [{"model": "CYCLE", "share": share, **found} for share in ("equal by chance", "beyond chance")]
     gap = {"than": "CYCLE without PGM", "protocol": "loop", "refinements": "round 1", "verdict": "lower"}
     gaps = [{**gap, **found, "value": -0.1, "low": -0.2, "high": -0.05}]
-    compared = ("loop: CYCLE over fine-tuned", "CYCLE: loop over equal budget", "loop: CYCLE over CYCLE without PGM")
+    compared = ("loop: CYCLE over fine-tuned", "CYCLE: loop over equal budget", "loop: CYCLE over CYCLE without PGM",
+                "CYCLE: loop over loop with feedback blanked")  # fmt: skip
     gains = [{"comparison": one, "verdict": "no difference seen", **found} for one in compared]
     tables = {"benchmarks": scores, "copies": copies, "chance": chance, "copy_gaps": gaps, "gains": gains}
     for table, rows in tables.items():

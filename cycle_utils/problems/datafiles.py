@@ -56,6 +56,7 @@ class Source:
 
     def _snapshot(self, pattern: str) -> str:
         """The cache's folder of this commit, with the files of ``pattern`` in it."""
+        import httpx
         from huggingface_hub import errors, snapshot_download
 
         try:
@@ -67,7 +68,7 @@ class Source:
             raise OSError(f"the Hub has no data set {self.repo}, or it is private: log in, or {_LOCAL}") from error
         except errors.RevisionNotFoundError as error:
             raise OSError(f"{self.repo} has lost its commit {self.revision[:7]}; {_LOCAL}") from error
-        except (OSError, errors.HfHubHTTPError) as error:
+        except (OSError, httpx.HTTPError) as error:  # HfHubHTTPError is one of the latter
             reason = type(error.__cause__ or error).__name__
             raise OSError(
                 f"{self.repo} is not in the cache and cannot be had from the Hub ({reason}): connect once, or {_LOCAL}"

@@ -150,7 +150,7 @@ def real_finding(short: pd.DataFrame, chance: pd.DataFrame) -> str:
 
 
 def trained_finding(tables: dict[str, pd.DataFrame]) -> str:
-    """What an edition of 07 found, in three sentences.
+    """What an edition of 07 found, in a few sentences.
 
     Args:
         tables: ``07_gains``, ``07_copies``, ``07_copy_gaps`` and ``07_chance`` of the edition.
@@ -158,6 +158,7 @@ def trained_finding(tables: dict[str, pd.DataFrame]) -> str:
     over = _row(tables["07_gains"], comparison="loop: CYCLE over fine-tuned")
     budget = _row(tables["07_gains"], comparison="CYCLE: loop over equal budget")
     mask = _row(tables["07_gains"], comparison="loop: CYCLE over CYCLE without PGM")
+    feedback = _row(tables["07_gains"], comparison="CYCLE: loop over loop with feedback blanked")
     copied = {
         name: _row(tables["07_copies"], model=name, protocol="loop", refinements="round 1", kind="exact")
         for name in (PRETRAINED, TUNED, CYCLE, UNMASKED)
@@ -170,7 +171,8 @@ def trained_finding(tables: dict[str, pd.DataFrame]) -> str:
         f"of its own ({_word(budget)}). Of the first refinements "
         + ", ".join(f"{_rate(row)} of the {name} LM's" for name, row in copied.items() if name in (PRETRAINED, TUNED))
         + f", {_rate(copied[CYCLE])} of CYCLE's and {_rate(copied[UNMASKED])} of CYCLE's without PGM are exact copies: "
-        f"with PGM it copies {_points(gap)} ({_word(gap)}) and solves {_points(mask)} ({_word(mask)}).\n"
+        f"with PGM it copies {_points(gap)} ({_word(gap)}) and solves {_points(mask)} ({_word(mask)}). With the feedback "
+        f"it solves {_points(feedback)} than with blanked feedback ({_word(feedback)}).\n"
     )
 
 
