@@ -414,6 +414,8 @@ def test_upstreams_own_files_are_found_by_name_and_add_nothing_to_a_runs_key(mon
     moved = tmp_path / "elsewhere.jsonl"
     moved.write_bytes(full.read_bytes())
     assert runs.key_of(replace(key[0], data=str(moved))) == given[0][1]
+    told = runs._without_places({"distil": {"benchmark": "mbpp", "data": str(full), "problems": 9}})
+    assert told["distil"]["data"] is None  # no folder of this machine in what is published
     few.write_text("[]")
     with pytest.raises(OSError):  # it is passed over, and the Hub is not there
         load_problems("mbpp")

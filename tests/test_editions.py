@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cycle_utils import study
+from cycle_utils.method import runs
 from cycle_utils.paths import NOTEBOOKS
 from cycle_utils.study import publishing
 from cycle_utils.study.editions import (
@@ -20,6 +21,7 @@ from cycle_utils.study.editions import (
     trained_findings,
 )
 from cycle_utils.study.summary import real_finding
+from cycle_utils.teaching import notebook
 
 
 def test_editions_of_one_model_do_not_share_names():
@@ -115,3 +117,16 @@ def test_a_look_trains_nothing():
     whole, look = (publishing._wanted(publishing._options(["--real", *more])) for more in ([], ["--limit", "3"]))
     assert set(whole) == set(EDITIONS) and set(look) == set(DIAGNOSIS)
     assert all(parameters["limit"] == 3 and "train_benchmark" not in parameters for parameters in look.values())
+
+
+def test_published_runs_do_not_need_the_problems(monkeypatch):
+    def refuse(*args, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(notebook, "load_problems", refuse)
+    monkeypatch.delenv(runs.STORED, raising=False)
+    with pytest.raises(OSError, match="no network"):
+        notebook.problems_at_hand("mbpp")
+    for how in (runs.ONLY, runs.FIRST):
+        monkeypatch.setenv(runs.STORED, how)
+        assert notebook.problems_at_hand("mbpp") == []

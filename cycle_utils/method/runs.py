@@ -319,9 +319,19 @@ def publish(key: str, folder: Path | None = None) -> Path:
         if record["config"]["stage"] == "Loop":
             table = table.drop(columns=["completion"])  # the program, ``code``, says it all
         table.to_parquet(target / name, compression="zstd", compression_level=19)
-    record = json.loads(portable(json.dumps(record)))
+    record = json.loads(portable(json.dumps({**record, "config": _without_places(record["config"])})))
     write_json(target / RECORD, {**record, "published": {name: digest(target / name) for name in kept}})
     return target
+
+
+def _without_places(config: Any) -> Any:
+    """A config as data, in which a local copy of a benchmark stands as what it adds to the benchmark's name."""
+    if not isinstance(config, dict):
+        return config
+    found = {name: _without_places(value) for name, value in config.items()}
+    if found.get("data") and Path(found["data"]).expanduser().exists():
+        found["data"] = told_data(found["benchmark"], Path(found["data"]).expanduser(), training="problems" in found)
+    return found
 
 
 def portable(text: str) -> str:

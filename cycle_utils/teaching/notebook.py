@@ -84,15 +84,15 @@ def chosen(namespace: Mapping[str, Any], function: Callable[..., Any], without: 
 
 
 def problems_at_hand(benchmark: str, **options: Any) -> list[Problem]:
-    """:func:`~cycle_utils.load_problems`, or none, with a word, where results are rebuilt and the data are not here.
+    """:func:`~cycle_utils.load_problems`, or none, with a word, where published runs are used and the data are not here.
 
     Raises:
-        OSError: the data are not here, and more is wanted than to rebuild results from stored generations.
+        OSError: the data are not here, and nothing published is to be used.
     """
     try:
         return load_problems(benchmark, **options)
     except OSError as missing:
-        if os.environ.get(runs.STORED) != runs.ONLY:
+        if not os.environ.get(runs.STORED):
             raise
         say(f"**Note:** {missing}. Scores below come from stored verdicts; what needs the problems is left out.")
         return []
