@@ -66,7 +66,7 @@ def stages_of(seed: int, model: str, small: bool) -> Iterator[Stage]:
             yield f"loop on {benchmark}, {name}", lambda n=name, w=loop: stages.loop(study.contender(n, config, w))
         control = replace(loop, rounds=0, samples=5, temperatures=(0.6, 0.6))
         for name in (study.TUNED, study.CYCLE):
-            yield f"samples on {benchmark}, {name}", lambda n=name: stages.loop(study.contender(n, config, control))
+            yield f"samples on {benchmark}, {name}", lambda n=name, w=control: stages.loop(study.contender(n, config, w))
 
 
 def cost(run: runs.Run, parameters: int, peak: float) -> dict[str, Any]:

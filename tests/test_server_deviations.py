@@ -5,10 +5,11 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pandas as pd
 import pytest
+from local_server import JsonHandler
 
 from cycle_utils.models import load_model, servers
 from cycle_utils.models.generation import generate
@@ -150,20 +151,11 @@ ROWS = {
 }  # fmt: skip
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
-        status, data = self.server.behave(body)
-        text = data if isinstance(data, bytes) else json.dumps(data).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *args):
-        pass
+        self.send(*self.server.behave(body))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
 import architectures
@@ -14,6 +14,7 @@ import pandas as pd
 import papermill
 import pytest
 import yaml
+from local_server import JsonHandler
 
 from cycle_utils import load_problems, paths
 from cycle_utils.method import runs, stages
@@ -188,20 +189,20 @@ class Server(ThreadingHTTPServer):
         self.answer = lambda body: ["```python\npass\n```"] * body["n"]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             status, told = self._refusal(body)
             self.server.asked.append((status, body))
         if status != 200:
-            return self._send(status, {"error": told}, {"retry-after-ms": "1"})
+            return self.send(status, {"error": told}, {"retry-after-ms": "1"})
         choices = [
             {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             for i, text in enumerate(self.server.answer(body))
         ]
         usage = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
-        self._send(200, {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": choices,
+        self.send(200, {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": choices,
                          "usage": usage})  # fmt: skip
 
     def _refusal(self, body) -> tuple[int, dict]:
@@ -210,17 +211,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers["Authorization"] != f"Bearer {SECRET}":
             return 401, {"message": f"wrong key: {self.headers['Authorization']}", "code": "invalid_api_key"}
         return self.server.refusals.pop(0) if self.server.refusals else (200, {})
-
-    def _send(self, status, data, headers=()):
-        text = json.dumps(data).encode()
-        self.send_response(status)
-        for name, value in {**dict(headers), "Content-Type": "application/json", "Content-Length": len(text)}.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
