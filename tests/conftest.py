@@ -34,3 +34,18 @@ def tokenizer(random_lm):
     from cycle_utils.models import load_tokenizer
 
     return load_tokenizer(random_lm)
+
+
+@pytest.fixture
+def cut_off(monkeypatch):
+    """Run a fine-tuning that is cut off behind its last checkpoint; gives the run's folder."""
+    from cycle_utils.method import runs, stages
+
+    def run(config) -> Path:
+        with monkeypatch.context() as patch:
+            patch.setattr(stages, "_save", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                stages.fine_tune(config, progress=False)
+        return runs.runs_dir() / runs.key_of(config)
+
+    return run

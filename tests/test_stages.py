@@ -90,13 +90,9 @@ def test_the_seconds_of_all_sittings_count(home):
     assert 190 < run.record["seconds"] < 220 and not run.path(runs.SITTINGS).exists()
 
 
-def test_a_training_goes_on_from_its_checkpoint(random_lm, monkeypatch):
+def test_a_training_goes_on_from_its_checkpoint(random_lm, cut_off, monkeypatch):
     config = FineTune(model=random_lm, problems=12, train=TrainSettings(steps=4, batch_size=4, save_steps=2))
-    with monkeypatch.context() as patch:
-        patch.setattr(stages, "_save", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            stages.fine_tune(config, progress=False)
-    folder = runs.runs_dir() / runs.key_of(config)
+    folder = cut_off(config)
     assert (folder / "checkpoints" / "checkpoint-4").is_dir() and not (folder / runs.RECORD).exists()
     seen = []
     monkeypatch.setattr("cycle_utils.method.training.log.info", lambda *a: seen.append(a))

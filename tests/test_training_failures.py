@@ -125,14 +125,10 @@ def test_a_whole_stage_with_long_examples(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cut_off(random_lm, monkeypatch):
-    """A training that was cut off behind its last checkpoint."""
+def torn(random_lm, cut_off):
+    """A training that was cut off, and its checkpoints, to be torn."""
     config = FineTune(model=random_lm, problems=12, train=TrainSettings(steps=6, batch_size=4, save_steps=2))
-    with monkeypatch.context() as patch:
-        patch.setattr(stages, "_save", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            stages.fine_tune(config, progress=False)
-    return config, runs.runs_dir() / runs.key_of(config) / "checkpoints"
+    return config, cut_off(config) / "checkpoints"
 
 
 def tear(path) -> None:
@@ -141,8 +137,8 @@ def tear(path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "order.pt",
                                   "trainer_state.json", "config.json"])  # fmt: skip
-def test_a_torn_checkpoint_is_passed_over_for_the_one_before(cut_off, caplog, name, home, monkeypatch):
-    config, folder = cut_off
+def test_a_torn_checkpoint_is_passed_over_for_the_one_before(torn, caplog, name, home, monkeypatch):
+    config, folder = torn
     assert {path.name for path in folder.iterdir()} == {"checkpoint-4", "checkpoint-6"}
     tear(folder / "checkpoint-6" / name)
     assert last_checkpoint(folder).name == "checkpoint-4"
@@ -153,8 +149,8 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before(cut_off, caplog, na
     assert resumed.notes == whole.notes and runs.weights_digest(resumed.folder) == runs.weights_digest(whole.folder)
 
 
-def test_where_all_are_torn_the_training_begins_anew(cut_off):
-    config, folder = cut_off
+def test_where_all_are_torn_the_training_begins_anew(torn):
+    config, folder = torn
     for checkpoint in folder.iterdir():
         tear(checkpoint / "model.safetensors")
     assert last_checkpoint(folder) is None
