@@ -61,7 +61,7 @@ def stages_of(seed: int, model: str, small: bool) -> Iterator[Stage]:
     yield "refine training without PGM", lambda: stages.refine_train(bare, whole=True)
     sampling = study.sampling(options["max_new_tokens"], given["generation_batch"], None, "mbpp", given["bf16"])
     for benchmark in ("mbpp", "humaneval"):
-        loop = stages.Loop(benchmark=benchmark, limit=2 if small else None, strays=True, sampling=sampling)
+        loop = stages.Loop(benchmark=benchmark, limit=2 if small else None, sampling=sampling)
         for name in CONTENDERS:
             yield f"loop on {benchmark}, {name}", lambda n=name, w=loop: stages.loop(study.contender(n, config, w))
         control = replace(loop, rounds=0, samples=5, temperatures=(0.6, 0.6))

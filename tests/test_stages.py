@@ -283,3 +283,9 @@ def test_a_contender_without_pgm_differs_in_its_mask_alone(random_lm):
     masked, bare = (study.contender(name, config, small_loop("tiny"), False) for name in (study.CYCLE, study.UNMASKED))
     trainings = [runs.read_run(where.model).record["config"] for where in (masked, bare)]
     assert [one["masking"].pop("ratio") for one in trainings] == [0.05, 0.0] and trainings[0] == trainings[1]
+
+
+def test_texts_without_the_entry_point_are_judged_as_written_on_real_benchmarks(random_lm):
+    assert Loop(benchmark="mbpp").strays and not Loop().strays
+    assert runs.key_of(Loop(benchmark="humaneval")) == runs.key_of(Loop(benchmark="humaneval", strays=True))
+    assert study.recipe(random_lm, "mbpp").distil.strays and not study.recipe(random_lm).distil.strays

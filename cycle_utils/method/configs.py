@@ -73,7 +73,7 @@ class Distil(Checked):
     ``target`` is how a failure finds its right program: the canonical solution nearest by ``bm25``, or one
     at ``random``. Two options are for ablations: ``faults`` may be ``mutated`` canonical solutions instead of the
     LM's ``own`` samples, and ``keep_passing`` says whether samples that passed become examples of plain generation.
-    ``strays`` is as in :class:`Loop`.
+    ``strays`` is as in :class:`Loop`, by the benchmark of the training problems.
     """
 
     fine_tune: FineTune = FineTune()
@@ -89,6 +89,8 @@ class Distil(Checked):
         for name, choices in (("target", TARGETS), ("faults", FAULTS)):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+        if self.fine_tune.benchmark != "tinyprograms":
+            object.__setattr__(self, "strays", True)
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ class Loop(Checked):
             comes from public tests, and the hidden ones score.
         stop_when_flat: stop after a round that mended nothing [paper]; otherwise all rounds are run.
         shuffled: feedback is that of another problem's faulty program: a control.
-        strays: a text without the entry point is judged and shown as it was written. Loops of the tiny LM were
-            published without: there it counts as an empty program.
+        strays: a text without the entry point is judged and shown as it was written, as it always is on other
+            benchmarks than TinyPrograms; there it counts as an empty program, as loops were published, unless asked for.
     """
 
     model: Place = TINY
@@ -146,3 +148,8 @@ class Loop(Checked):
     seed: Seed = 0
     shuffled: bool = later(False)
     strays: bool = later(False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.benchmark != "tinyprograms":
+            object.__setattr__(self, "strays", True)

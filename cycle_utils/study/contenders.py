@@ -68,7 +68,7 @@ def recipe(
     drawn = sampling(max_new_tokens, generation_batch, Distil().sampling, train_benchmark, bf16)
     data = Distil(
         fine_tune=tune, target=target, sampling=drawn, faults=faults, keep_passing=keep_passing,
-        strays=train_benchmark != TINYPROGRAMS, **_given(samples=samples),
+        **_given(samples=samples),
     )  # fmt: skip
     masking = Masking(mask_ratio, mask_span, mask_redraw)
     refine = RefineTrain(distil=data, masking=masking, refine_share=refine_share, fields=fields)

@@ -292,8 +292,9 @@ def _study(options: argparse.Namespace) -> None:
         sweep()
     else:
         reduced = any(one["scale"] == "reduced" for one in read_stamps().values())
-        said = write_report(results_dir(), ROOT / "results", reduced)
-        print(f"{said} See {results_dir().name}/{REPORT}; the tables and figures are beside it.")
+        told = not options.real  # the report is about the study's own figures
+        said = f"{write_report(results_dir(), ROOT / 'results', reduced)} See {REPORT} there. " if told else ""
+        print(f"{said}Tables and figures are in {results_dir().name}/.")
 
 
 def _wanted(options: argparse.Namespace) -> dict[str, dict[str, Any]]:

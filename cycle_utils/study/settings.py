@@ -38,7 +38,7 @@ def settings_tried() -> pd.DataFrame:
     given = next(iter(TRAINED.values())).parameters
     common = {name: given[name] for name in ("train_benchmark", "finetune_steps", "batch_size", "bf16", "style")}
     where = Loop(
-        benchmark="mbpp", data=str(data_dir() / "mbpp.jsonl"), split="validation", limit=None, rounds=0, strays=True,
+        benchmark="mbpp", data=str(data_dir() / "mbpp.jsonl"), split="validation", limit=None, rounds=0,
         sampling=study.sampling(given["max_new_tokens"], 32, benchmark="mbpp"),
     )  # fmt: skip
     rows = []
@@ -60,9 +60,8 @@ def precisions() -> pd.DataFrame:
     given = next(iter(DIAGNOSIS.values())).parameters
     sampling = study.sampling(given["max_new_tokens"], given["generation_batch"], benchmark=given["benchmark"])
     where = Loop(
-        SMOLLM2, given["benchmark"], limit=None, temperatures=(0.0, 0.0), style=given["style"], strays=True,
-        sampling=sampling,
-    )  # fmt: skip
+        SMOLLM2, given["benchmark"], limit=None, temperatures=(0.0, 0.0), style=given["style"], sampling=sampling
+    )
     once = replace(where, rounds=1, sampling=replace(sampling, bf16=True))  # the other loop is that of notebook 01
     tried = {"float32": attempts_of(loop(where)), "bfloat16": attempts_of(loop(once))}
     first = {name: table[table["round"] == 0].set_index("task_id")["code"] for name, table in tried.items()}
