@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from cycle_utils.analysis import metrics, stats
@@ -34,12 +35,12 @@ def against_chance(loops: Sequence[pd.DataFrame], samples: Sequence[pd.DataFrame
     """The share of copies in round 1, the share that chance gives, and the difference, problems paired.
 
     Args:
-        loops, samples: as in :func:`copies_and_chance`, one of each for each seed; seeds are taken together.
+        loops, samples: as in :func:`copies_and_chance`, one of each for each seed.
 
     Returns:
         one row for each of :data:`SHARES`: ``share, value, low, high, n``, and ``p`` of the difference.
     """
     pairs = [copies_and_chance(loop, drawn) for loop, drawn in zip(loops, samples, strict=True)]
-    copied, chance = (sum(tables).to_numpy(float).T for tables in zip(*pairs))
+    copied, chance = (np.stack([table.to_numpy(float).T for table in tables], axis=1) for tables in zip(*pairs))
     found = stats.ratio_interval(*copied), stats.ratio_interval(*chance), stats.ratio_difference(*copied, *chance)
     return pd.DataFrame([{"share": share, **vars(one)} for share, one in zip(SHARES, found)])

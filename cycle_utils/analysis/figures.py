@@ -131,7 +131,7 @@ def _cell(value: object) -> str:
 
 def pass_by_round(
     curves: Mapping[str, pd.DataFrame], ceiling: Sequence[float] | None = None,
-    budget: Mapping[str, Interval] | None = None,
+    budget: Mapping[str, Interval] | None = None, samples: str = "",
 ) -> Figure:  # fmt: skip
     """Pass rate after each round of self-refinement.
 
@@ -140,6 +140,7 @@ def pass_by_round(
         ceiling: the best possible pass rate by round (``tinyprograms.ceiling``), drawn dashed.
         budget: label -> pass rate of as many independent samples as the loop takes programs, drawn at the right;
             a label of ``curves`` keeps its colour.
+        samples: what these samples are, such as ``distinct``.
     """
     fig, ax = _axes(WIDTH, 3.8)
     last = max(int(curve["round"].max()) for curve in curves.values())
@@ -154,14 +155,14 @@ def pass_by_round(
     ticks = ["0\n(one-time)", *map(str, range(1, last + 1))]
     if budget:
         _draw_budget(ax, budget, looks, last)
-        ticks.append(f"{last + 1} samples\n(equal budget)")
+        ticks.append(f"{last + 1} {samples} samples\n(equal budget)".replace("  ", " "))
     ax.set_xticks([*range(last + 1), *([last + 1] if budget else [])], ticks)
     ax.set(xlabel="round of self-refinement", ylabel="problems solved (%)")
     _from_zero(ax, most=100)
     _legend_right(ax)
     known = {int(curve["n"].iloc[0]) for curve in curves.values() if "n" in curve}
-    drawn = "bands and bars: 95 % intervals over problems"
-    _caption(ax, known | {i.n for i in (budget or {}).values()}, drawn, _seeds(*curves.values()))
+    seeds = _seeds(*curves.values())
+    _caption(ax, known | {i.n for i in (budget or {}).values()}, f"bands and bars: {_over(seeds)}", seeds)
     return titled(fig, headlines.after_rounds(curves))
 
 
@@ -216,7 +217,7 @@ def forest(
         ax.grid(visible=False, axis="y")
     axes[0, 0].set_yticks(range(len(settings)), settings)
     axes[0, 0].set_ylim(len(settings) - 0.4, -0.6)
-    drawn = "bars: 95 % intervals over problems" + (f"; dashed: {base}" if base in settings else "")
+    drawn = f"bars: {_over(_seeds(table))}" + (f"; dashed: {base}" if base in settings else "")
     drawn += f"; dotted: {reference}" if reference else ""
     _caption(axes[0, 0], set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
     about = about or next(iter(titles))
@@ -256,7 +257,7 @@ def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, s
     _name_points(ax, x[0], y[0], [labels[name] for name in settings])
     ax.set(xlabel=labels[across], ylabel=labels[upwards])
     ax.grid(axis="both")
-    drawn = "bars: 95 % intervals over problems"
+    drawn = f"bars: {_over(_seeds(table))}"
     _caption(ax, set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
     words = [labels[one].partition(" (")[0].capitalize() for one in (across, upwards)]
     ends = [100 * wide.loc[m, "value"].reindex(list(settings) + apart).rename(labels) for m in (across, upwards)]
@@ -321,7 +322,7 @@ def over(
     _from_zero(ax, most=100)
     _legend_right(ax)
     gaps = [_compare(ax, curves, *pair) for pair in compared]
-    drawn = "bands: 95 % intervals over problems" + ("; arrows: compared pairs" if gaps else "")
+    drawn = f"bands: {_over(_seeds(*curves.values()))}" + ("; arrows: compared pairs" if gaps else "")
     _caption(ax, {n for c in curves.values() if "n" in c for n in c["n"]}, drawn, _seeds(*curves.values()))
     return titled(fig, headlines.pairs(gaps) if gaps else headlines.from_to(curves))
 
@@ -393,7 +394,7 @@ def rate_bars(table: pd.DataFrame, across: str, by: str, label: str, what: str, 
     ax.set_xticks(range(len(groups)), groups)
     ax.set(ylabel=label, ylim=(0, 100))
     _legend_right(ax)
-    drawn = "whiskers: 95 % intervals over problems"
+    drawn = f"whiskers: {_over(_seeds(table))}"
     _caption(ax, set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
     return titled(fig, headlines.bars(table, across, by, what, about))
 
@@ -613,6 +614,11 @@ def _from_zero(ax: Axes, most: float = np.inf) -> None:
 
 def _legend_right(ax: Axes) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+
+
+def _over(seeds: int) -> str:
+    """What intervals are over, see :mod:`~cycle_utils.analysis.stats`."""
+    return f"95 % intervals over {'trainings and ' if seeds > 1 else ''}problems"
 
 
 def _seeds(*tables: pd.DataFrame) -> int:

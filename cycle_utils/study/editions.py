@@ -31,7 +31,7 @@ _ASKED = {"model": SMOLLM2, "limit": None, "max_new_tokens": 256}
 # Chosen on MBPP's validation split, see results/tables/real_settings.
 _TRAINED = {
     "train_benchmark": "mbpp", "finetune_steps": 47, "samples": 2, "steps": 94, "batch_size": 8, "learning_rate": 2e-5,
-    "bf16": True, "generation_batch": 64, "unmasked": True, "with_greedy": False,
+    "bf16": True, "generation_batch": 64, "unmasked": True, "with_greedy": False, "redraws": 0,
     "budget_of": ["fine-tuned", "CYCLE"],
 }  # fmt: skip
 
