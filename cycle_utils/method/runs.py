@@ -182,7 +182,7 @@ def build(
     processes (see :mod:`~.method.processes`), which must all call this, the main one takes the lock and writes.
 
     Args:
-        make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
+        make: fills the folder and returns notes (JSON data). It may find what an interrupted run left there.
         title: what is said to be built or reused.
         whole: its weights are wanted, which a published run does not have.
         together: ``make`` is called in all processes, as a training must be; otherwise the others only wait.
@@ -251,7 +251,7 @@ def _made(config: Any, key: str, folder: Path, make: Callable[[Path], Mapping[st
 
 
 def _earlier_sittings(folder: Path, now: float) -> float:
-    """Seconds that cut-off sittings spent on a run, each up to the last file that it left; this one's start is noted."""
+    """Seconds that earlier sittings spent on a run, each up to the last file that it left; notes this one's start."""
     notes = folder / SITTINGS
     spent, begun = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else (0.0, now)
     files = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]

@@ -209,7 +209,7 @@ class FunctionTask:
 def load(job: dict, space: dict) -> None:
     """Run a job's setup and program in ``space``.
 
-    The prelude's names stand behind the builtins: they hide nothing, and are none of the program's own. Nor is what
+    The prelude's names come after the builtins: they hide nothing, and do not belong to the program. Nor is what
     the setup may define under the name that is asked for.
     """
     if job["prelude"]:
