@@ -50,8 +50,8 @@ class TrainSettings(Checked):
     the same loss, in less time and memory where the vocabulary is large. ``lora`` trains low-rank
     adapters of every linear layer (rank ``lora_rank``, scaled by 2) instead of all weights; the run then keeps the
     whole model or, unless ``merged``, the adapters alone, which name the folder or Hub ID of their base.
-    ``gradient_checkpointing`` computes activations twice to hold those of one layer only. Betas, weight decay and the cosine are the artifact's [artifact: the
-    defaults of its training script].
+    ``gradient_checkpointing`` computes activations twice to hold those of one layer only. Betas, weight decay and the
+    cosine are the artifact's [artifact: the defaults of its training script].
     """
 
     steps: Count = 400

@@ -123,7 +123,7 @@ _LOCAL = "give data= the path of a local copy"
 
 
 def rows(path: Path, fields: Sequence[str], extra: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a Parquet file, of JSON lines or of a JSON list, in their order; the latter two may be compressed (.gz).
+    """The rows of a Parquet file, of JSON lines or of a JSON list, in order; the latter two may be compressed (.gz).
 
     Which of the two a file holds shows in its first character, whatever its name. A byte order mark is passed over.
 
