@@ -137,7 +137,7 @@ def model_digest(folder: Path) -> str:
 
 
 def _shapes(name: str) -> bool:
-    """Whether a file of a model folder, beside its weights, says something on how the model answers."""
+    """Whether a file of a model folder, beside its weights, says something about how the model answers."""
     is_one = name.endswith((".json", ".jinja", ".txt", ".model", ".tiktoken", ".py")) and name not in _ABOUT
     return is_one and ("/" not in name or name.startswith(_TEMPLATES))
 
@@ -214,7 +214,7 @@ def build(
 
 @contextlib.contextmanager
 def _to_itself(folder: Path) -> Iterator[None]:
-    """While a run is made: two notebooks may want the same earlier stage at once. A finished one is only read."""
+    """Lock a run while it is made: two notebooks may want it at once. A finished one is only read."""
     if (folder / RECORD).is_file():
         yield
         return

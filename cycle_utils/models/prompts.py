@@ -1,4 +1,4 @@
-"""Prompts: the one-time prompt, the refine template with the span of each field, and completion trimming.
+"""Prompts: the one-time prompt, and the refine template with the span of each field.
 
 The styles ``cycle`` and ``plain`` are text that a model continues; ``chat`` is a conversation with an
 instruction-tuned model, whose answer holds the program in a fenced block.

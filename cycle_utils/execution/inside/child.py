@@ -116,7 +116,7 @@ class Printed(io.RawIOBase):
 def describe(error: BaseException, source: str) -> list[str]:
     """``[type name, message, the candidate's own line]`` of an exception; the line is empty when unknown.
 
-    Kinds of ``SystemExit`` and ``MemoryError`` go by those names: they are no errors but crashes.
+    Kinds of ``SystemExit`` and ``MemoryError`` go by those names: they are not errors but crashes.
     """
     crash = next((kind for kind in (SystemExit, MemoryError) if isinstance(error, kind)), type(error))
     message = objects.message_of(error)
