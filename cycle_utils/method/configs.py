@@ -126,9 +126,8 @@ class Loop(Checked):
             comes from public tests, and the hidden ones score.
         stop_when_flat: stop after a round that mended nothing [paper]; otherwise all rounds are run.
         shuffled: feedback is that of another problem's faulty program: a control.
-        strays: a text without the entry point is judged and shown as it was written, as it always is on
-            benchmarks other than TinyPrograms; there it counts as an empty program, as in published loops, unless asked
-            for.
+        strays: a text without the entry point is judged and shown as it was written, as it always is on other
+            benchmarks than TinyPrograms; there it counts as an empty program, as loops were published, unless asked for.
     """
 
     model: Place = TINY
