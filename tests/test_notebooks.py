@@ -161,11 +161,11 @@ def test_parameters_stand_in_two_groups(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_prose_and_cells_are_short(name):
-    """Three to eight words a line of code, more in the overview; cells of about six lines, parameters apart."""
+    """Three to eight words a line of code; cells of about six lines, parameters apart."""
     cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
     code = [len(list(filter(str.strip, cell.source.splitlines()))) for cell in cells if cell.cell_type == "code"]
     words = sum(len(_prose(cell.source).split()) for cell in cells if cell.cell_type == "markdown")
-    assert 3 <= words / sum(code) <= (12 if name == "00_overview" else 8)
+    assert 3 <= words / sum(code) <= 8
     assert statistics.median(code) <= 9 and max(code[1:]) <= 20
 
 

@@ -5,7 +5,7 @@ the same distinctions in grey. Shares come in as 0 to 1 and are drawn in per cen
 closed, so that a notebook shows it once, as a cell's last value.
 
 Each figure's title is what it shows, in a sentence made from its own numbers (:mod:`~cycle_utils.analysis.headlines`);
-the line below it says how many problems and seeds stand behind it. A table that a plot is given may have a column
+the line below it says from how many problems and seeds it comes. A table that a plot is given may have a column
 ``by_seed``, with what each seed gave: drawn as dots, and not saved.
 """
 
@@ -40,7 +40,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)), (0, (5, 1, 1, 1, 1, 1)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo")
 WIDTH = 6.5  # inches: the text width of a paper
-TITLE = 74  # letters a line of a title
+TITLE = 74  # letters in a line of a title
 BY_SEED = "by_seed"  # a column of lists: what each seed gave
 GREY = "0.35"
 
@@ -379,7 +379,7 @@ def rate_bars(table: pd.DataFrame, across: str, by: str, label: str, what: str, 
             interval where these are missing) and, if known, ``n``.
         label: what is a rate of what.
         what: the same in a word or two, for the title.
-        about: of which bar in each group the title is; the first if not given.
+        about: which bar of each group the title is about; the first if not given.
     """
     fig, ax = _axes(WIDTH, 3.4)
     groups, bars = list(dict.fromkeys(table[across])), list(dict.fromkeys(table[by]))
@@ -410,7 +410,7 @@ def loss_curves(
         end_to_end: whether the logs are phases of one training, each of which goes on where the one before ended.
 
     Batches grouped by length make it jump, since long examples are harder than short ones: the line is smoothed
-    (:func:`~cycle_utils.analysis.headlines.smoothed`), the entries themselves stand faintly behind it.
+    (:func:`~cycle_utils.analysis.headlines.smoothed`), the entries themselves are drawn faintly.
     """
     fig, ax = _axes(WIDTH, 3.2)
     begin = 0
@@ -622,7 +622,7 @@ def _over(seeds: int) -> str:
 
 
 def _seeds(*tables: pd.DataFrame) -> int:
-    """How many seeds stand behind what is drawn: one where the tables do not say."""
+    """From how many seeds the drawing comes: one where the tables do not say."""
     lists = (values for table in tables if BY_SEED in table for values in table[BY_SEED])
     return max((len(values) for values in lists if isinstance(values, list)), default=1)
 

@@ -29,7 +29,7 @@ CHUNK = 200  # programs judged in one piece: a judge takes half a second to star
 
 
 class NoCluster(RuntimeError):
-    """The cluster that was asked for is not to be had."""
+    """The cluster that was asked for cannot be used."""
 
 
 def each(
@@ -71,7 +71,7 @@ def _piece(function: Callable[[Any], Any], item: Any, index: int) -> Any:
 
 
 def _far_piece(variables: Mapping[str, str], function: Callable[[Any], Any], item: Any, index: int) -> Any:
-    """A piece in another process, under this one's variables: it may have been started when they were others.
+    """A piece in another process, with this one's variables: it may have been started when they had other values.
 
     The cluster's address is not among them: what a piece judges, its own machine judges.
     """

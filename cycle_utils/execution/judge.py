@@ -91,12 +91,12 @@ class Judge:
         """Judge the i-th completion as an answer to the i-th problem; the verdicts in that order.
 
         Identical programs of a problem are judged once. What cannot be judged (a problem without tests, a
-        completion that is no text) gets a verdict ``error`` that says so, and the rest is judged.
+        completion that is not text) gets a verdict ``error`` that says so, and the rest is judged.
 
         Args:
             progress: show a progress bar with programs a second.
             save_to: a JSON-lines file to which each verdict is added as it comes. Verdicts that are there already
-                (same problem, program and limits) are taken from it, so that a broken-off batch goes on.
+                (same problem, program and limits) are taken from it, so that an interrupted batch goes on.
 
         Raises:
             ValueError: problems and completions differ in number.

@@ -137,7 +137,7 @@ def model_digest(folder: Path) -> str:
 
 
 def _shapes(name: str) -> bool:
-    """Whether a file of a model folder, beside its weights, says something on how the model answers."""
+    """Whether a file of a model folder, beside its weights, says something about how the model answers."""
     is_one = name.endswith((".json", ".jinja", ".txt", ".model", ".tiktoken", ".py")) and name not in _ABOUT
     return is_one and ("/" not in name or name.startswith(_TEMPLATES))
 
@@ -182,7 +182,7 @@ def build(
     processes (see :mod:`~.method.processes`), which must all call this, the main one takes the lock and writes.
 
     Args:
-        make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
+        make: fills the folder and returns notes (JSON data). It may find what an interrupted run left there.
         title: what is said to be built or reused.
         whole: its weights are wanted, which a published run does not have.
         together: ``make`` is called in all processes, as a training must be; otherwise the others only wait.
@@ -214,7 +214,7 @@ def build(
 
 @contextlib.contextmanager
 def _to_itself(folder: Path) -> Iterator[None]:
-    """While a run is made: two notebooks may want the same earlier stage at once. A finished one is only read."""
+    """Lock a run while it is made: two notebooks may want it at once. A finished one is only read."""
     if (folder / RECORD).is_file():
         yield
         return
@@ -251,7 +251,7 @@ def _made(config: Any, key: str, folder: Path, make: Callable[[Path], Mapping[st
 
 
 def _earlier_sittings(folder: Path, now: float) -> float:
-    """Seconds that cut-off sittings spent on a run, each up to the last file that it left; this one's start is noted."""
+    """Seconds that earlier sittings spent on a run, each up to the last file that it left; notes this one's start."""
     notes = folder / SITTINGS
     spent, begun = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else (0.0, now)
     files = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]

@@ -46,7 +46,7 @@ def check(values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) 
             that has no kind must be of its default's type.
 
     Raises:
-        ValueError: each that is not as it may be, with its value and what is allowed.
+        ValueError: each that is not allowed, with its value and what is.
     """
     wrong = [said for name, value in values.items() if (said := _wrong(name, value, defaults or {}))]
     if wrong:
