@@ -22,11 +22,14 @@ Scores = NDArray[np.float64]
 
 
 def standard_error(table: Scores) -> tuple[float, float]:
-    """The standard error of a table's mean, (seeds, problems) with two of each or more, and its degrees of freedom.
+    """The standard error of a table's mean, (seeds, problems) with two problems or more, and its degrees of freedom.
 
-    Both are 0 for a constant table.
+    Both are 0 for a constant table. Of one seed it is over problems alone.
     """
     seeds, problems = table.shape
+    if seeds == 1:
+        alone = float(table.std(ddof=1) / np.sqrt(problems))
+        return alone, problems - 1.0 if alone else 0.0
     mean, by_seed, by_problem = table.mean(), table.mean(axis=1), table.mean(axis=0)
     rest = table - by_seed[:, None] - by_problem + mean
     of_seeds = problems * by_seed.var(ddof=1)

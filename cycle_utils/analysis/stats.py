@@ -125,11 +125,15 @@ def _share_interval(value: float, margin: float, n: int) -> Interval:
     return Interval(value, float(low), float(high), n)
 
 
-def _difference(value: float, table: NDArray[np.float64], n: int) -> Difference:
-    """``value`` with the interval and the p-value that belong to the mean of a table that varies."""
+def difference_of(value: float, table: NDArray[np.float64]) -> Difference:
+    """``value`` with the interval and the p-value of Student's t for the mean of a table (seeds, problems).
+
+    It serves any figure whose cells' first-order parts are known, such as differences of :func:`~.crossed.of_ratio`.
+    """
     error, freedom = crossed.standard_error(table)
-    margin, p = _margin(table), 2 * stats.t.sf(abs(value) / error, freedom)
-    return Difference(value, value - margin, value + margin, n, float(p))
+    margin = _margin(table)
+    p = 2 * stats.t.sf(abs(value) / error, freedom) if error else float(value == 0)
+    return Difference(value, value - margin, value + margin, table.shape[1], float(p))
 
 
 def interval(scores: ArrayLike, method: str = "BCa", resamples: int = RESAMPLES, seed: int = 0) -> Interval:
@@ -219,7 +223,7 @@ def ratio_difference(
     found = _share(x.sum(), m.sum()) - _share(y.sum(), n.sum())
     apart = crossed.of_ratio(*tables[:2]) - crossed.of_ratio(*tables[2:])
     if _is_crossed(apart) and apart.any():
-        return _difference(float(found), apart, len(x))
+        return difference_of(float(found), apart)
     drawn, swapped = [], []
     for times, swap in zip(_drawn(len(x), resamples, seed), _swaps(len(x), resamples, seed)):
         drawn.append(_share(times @ x, times @ m) - _share(times @ y, times @ n))
@@ -287,7 +291,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, se
     """
     ours, theirs = _pair(a, b)
     if _is_crossed(ours) and np.ptp(ours - theirs) > 0:
-        return _difference(float((ours - theirs).mean()), ours - theirs, ours.shape[1])
+        return difference_of(float((ours - theirs).mean()), ours - theirs)
     change = (ours - theirs).mean(axis=0).round(12)  # so that 2/3 - 1/3 and 1/3 - 0 are the same
     found = _bootstrap(change, "BCa", resamples, seed)
     p = 1.0 if not change.any() else stats.permutation_test(

@@ -16,7 +16,7 @@ from cycle_utils.study.contenders import CYCLE, PRETRAINED, TUNED, UNMASKED
 
 # What each claim says, and the beginning of the row in the table of claims that speaks for it.
 CLAIMS = {
-    "C1": ("Shown its faulty program, a pre-trained LM copies it; CYCLE less", "C1: the pre-trained LM copies exactly"),
+    "C1": ("Shown its faulty program, a pre-trained LM copies it; CYCLE less", "C1: the pre-trained LM copies"),
     "C2": ("Learning to refine raises the pass rate of the loop", "C2: CYCLE beats the fine-tuned LM in the loop"),
     "C3": ("One-time generation keeps its quality", "C3: one-time generation"),
     "C4": ("It matches or beats LMs of three times its size", "C4: CYCLE of tiny-0.5M"),
@@ -25,7 +25,7 @@ CLAIMS = {
     "C7": ("Feedback, faulty code and description are all needed", "C7: the loop solves less when shown no feedback"),
 }  # fmt: skip
 
-TABLES = ("07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_chance", "08_inputs_differences")
+TABLES = ("07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_excess_gaps", "07_chance", "08_inputs_differences")
 
 
 def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
@@ -119,10 +119,10 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
     def copied(name: str) -> str:
         return _rate(_row(tables["07_copies"], model=name, protocol="loop", refinements="round 1", kind="exact"))
 
-    gap = _row(tables["07_copy_gaps"], than=TUNED, protocol="loop", refinements="round 1")
+    gap = _row(tables["07_excess_gaps"], than=TUNED)
     beyond = {name: _row(tables["07_chance"], model=name, share=BEYOND) for name in (PRETRAINED, TUNED, CYCLE)}
     shown = [name for name in (PRETRAINED, TUNED) if _verdict(beyond[name]) == "higher"]
-    fewer = gap["verdict"] == "lower"
+    fewer = _verdict(gap) == "lower"
     return (
         f"**{_listed(shown, 'LM') or 'No LM'} {'copy' if len(shown) > 1 else 'copies'} more than chance would; that "
         f"learning to refine lowers copies is shown{'' if fewer else ' only in part'}.** Exact copies are "
@@ -130,7 +130,7 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
         f"{copied(CYCLE)} of CYCLE's. Independent answers of one model to one prompt agree, too: compared with them the "
         f"pre-trained LM, whose training text was made so that code recurs, copies {_points(beyond[PRETRAINED])}, the "
         f"fine-tuned one {_points(beyond[TUNED])} and CYCLE {_points(beyond[CYCLE])}. Between fine-tuned LM and CYCLE the difference is "
-        f"{'shown' if fewer else 'not shown'}: CYCLE copies {_points(gap)}."
+        f"{'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}."
     )
 
 
