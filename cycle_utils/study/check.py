@@ -21,7 +21,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -219,11 +219,12 @@ def _stages(bench: Bench, given: Mapping[str, Any]) -> Iterator[Stage]:
             batch = bench.training_batch(tokens)
             how = f"{batch} x {tokens} tokens a step"
             yield Stage(key, name, how, "tokens", partial(bench.train, key == "refining", tokens, batch))
+    generate = cache(bench.generate)  # both may be of one benchmark
     for key, name, which in (("sampling", "sampling", "train_benchmark"), ("evaluating", "generation", "benchmark")):
         if which in given:
             batch = bench.generation_batch(given[which])
             how = f"of full length, {batch} at a time"
-            yield Stage(key, name, how, "programs", partial(bench.generate, given[which], batch))
+            yield Stage(key, name, how, "programs", partial(generate, given[which], batch))
     yield Stage("judging", "judging", "a run each", "programs", bench.judge)
 
 
