@@ -69,7 +69,17 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
     whole = check.memory_at_hand()
     limit.write_text("5000\n")
     used.write_text("2000\n")
-    assert check.memory_at_hand() == 3000 < whole
+    own = check.psutil.Process().memory_info().rss
+    assert check.memory_at_hand() == pytest.approx(3000 + own, rel=0.1) and check.memory_at_hand() < whole
+
+
+def test_on_a_cpu_the_largest_batches_are_reckoned_each_by_its_own_part(monkeypatch):
+    monkeypatch.setattr(check.torch.cuda, "is_available", lambda: False)
+    given = recipes.whole(recipes.read(recipes.named("smollm2", "mbpp")), recipes.BENCHMARKS)
+    need = costs.memory(given, costs.SHAPES["smollm2"])
+    monkeypatch.setattr(check, "memory_at_hand", lambda: need.training * 0.9)
+    said = check._largest(None, given)
+    assert "batch_size 4 x accumulation 2" in said and "generation_batch 256" in said
 
 
 def test_where_programs_cannot_be_confined_the_remedy_is_told(monkeypatch):

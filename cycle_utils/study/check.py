@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,16 @@ def _cores() -> int:
 
 
 def memory_at_hand() -> float:
-    """Bytes free on the GPU; without one, of the machine's own memory or of what a container may take."""
+    """Bytes free on the GPU; without one, of the machine's own memory or of what a container may take.
+
+    There, what this process has taken counts as free: the study will have it.
+    """
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
     free, limit, used = psutil.virtual_memory().available, *map(Path, CGROUP)
     if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()) != "max":
         free = min(free, int(text) - int(used.read_text(encoding="utf-8")))
-    return float(free)
+    return float(free + psutil.Process().memory_info().rss)
 
 
 def space(need: float) -> Finding:
@@ -276,7 +280,8 @@ def _fits(given: Mapping[str, Any], which: str, step: Callable[[int], float]) ->
     if torch.cuda.is_available():
         return lambda batch: within_memory(partial(step, batch)) is not None
     shape, at_hand = costs.shape_of(given["model"]), memory_at_hand()
-    return lambda batch: costs.memory({**given, which: batch}, shape).most < at_hand
+    part = attrgetter("training" if which == "batch_size" else "generation")
+    return lambda batch: part(costs.memory({**given, which: batch}, shape)) < at_hand
 
 
 def largest(fits: Callable[[int], bool], start: int, most: int) -> int:

@@ -238,8 +238,12 @@ class Memory:
     generation: float
 
     @property
+    def training(self) -> float:
+        return self.weights + self.activations
+
+    @property
     def most(self) -> float:
-        return max(self.weights + self.activations, self.generation)
+        return max(self.training, self.generation)
 
 
 def memory(given: Mapping[str, Any], shape: Shape) -> Memory:
@@ -292,6 +296,6 @@ def disk(given: Mapping[str, Any], shape: Shape) -> float:
 
 
 def machine_of(given: Mapping[str, Any], shape: Shape) -> Machine:
-    """What a recipe is reckoned for: the smallest GPU that holds it, else the largest; a CPU for a GGUF file's model."""
+    """What a recipe is reckoned for: the smallest GPU that holds it, or the largest; a CPU for models in GGUF files."""
     need = memory(given, shape).most
     return CPU if is_gguf(given["model"]) else next((one for one in GPUS if need < one.memory), GPUS[-1])
