@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from transformers.utils import logging as transformers_logging
 
 from cycle_utils.execution import Judge, Verdict
+from cycle_utils.execution.judge import DEFAULTS, from_environment
 from cycle_utils.problems import Problem
 
 OURS = "CYCLE_"  # how environment variables begin that pieces must see
@@ -141,9 +142,10 @@ class ClusterJudge:
         options: of :class:`Judge`. ``workers`` is how many programs each process of the cluster judges at a time.
     """
 
-    def __init__(self, scheduler: str | None, chunk: int = CHUNK, workers: int = 2, **options: Any) -> None:
-        self.scheduler, self.chunk, self.workers = scheduler, chunk, workers
-        self.options = {**options, "workers": workers if scheduler else 1}
+    def __init__(self, scheduler: str | None, chunk: int = CHUNK, workers: int | None = None, **options: Any) -> None:
+        self.scheduler, self.chunk = scheduler, chunk
+        self.workers = workers or (DEFAULTS | from_environment())["workers"]
+        self.options = {**options, "workers": self.workers if scheduler else 1}
 
     def __enter__(self) -> ClusterJudge:
         return self

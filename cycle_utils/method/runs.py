@@ -32,6 +32,7 @@ from filelock import FileLock
 
 from cycle_utils import paths
 from cycle_utils.config import config_dict, without_defaults
+from cycle_utils.execution.judge import from_environment, limits
 from cycle_utils.method import processes
 from cycle_utils.models.gguf import digest_of, is_gguf
 from cycle_utils.models.loading import ADAPTER, SIZED, TINY, adapter_digest, base_of, locate
@@ -45,6 +46,7 @@ ATTEMPTS = "attempts.parquet"
 SITTINGS = "sittings.json"  # in an unfinished run's folder: seconds spent before the last sitting, and when that began
 STORED, LEDGER = "CYCLE_STORED", "CYCLE_LEDGER"  # environment variables: see the module and :func:`build`
 ONLY, FIRST = "only", "first"  # values of the former
+_UNJUDGED = ("Pretrain", "FineTune")  # stages on which no verdict has a bearing
 _WEIGHTS = (".safetensors", ".bin")
 _TEMPLATES = "additional_chat_templates"  # a folder within a model's
 _ABOUT = (RECORD, "origin.json")  # files of a model folder that say where it comes from, and shape nothing
@@ -87,10 +89,12 @@ def key_of(config: Any) -> str:
     by what is in it too, and not at all where it is what the Hub would give. The name of a model that runs elsewhere
     counts as it is, a folder in it by its content. Equal numbers are equal, as configs hold them.
     A field declared with :func:`later` counts only where it is set: an option that came after runs were made
-    leaves the names of those runs as they were.
+    leaves the names of those runs as they were. So does an environment that says nothing on the judge's limits.
     """
     text = json.dumps(_by_content(without_defaults(config, config_dict(config))), sort_keys=True)
     text += f"/{METHOD}" if METHOD > 1 else ""
+    judged = {} if type(config).__name__ in _UNJUDGED else limits()
+    text += f"/{json.dumps(judged, sort_keys=True)}" if judged else ""
     return f"{type(config).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -419,5 +423,6 @@ def environment() -> dict[str, Any]:
         "source": source_hash(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        **({"judge": told} if (told := from_environment()) else {}),
         **{name: metadata.version(name) for name in _PACKAGES},
     }

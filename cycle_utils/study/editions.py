@@ -16,6 +16,7 @@ import pandas as pd
 from cycle_utils.analysis.chance import CHANCE
 from cycle_utils.analysis.stats import Interval
 from cycle_utils.models.gguf import SMOLLM2
+from cycle_utils.paths import NOTEBOOKS
 from cycle_utils.study.summary import real_finding, trained_finding
 
 
@@ -49,8 +50,9 @@ EDITIONS = {**DIAGNOSIS, **TRAINED}
 
 
 def notebook_of(name: str) -> str:
-    """The notebook that a published name is of: an edition's, or itself."""
-    return EDITIONS[name].notebook if name in EDITIONS else name
+    """The notebook that a name is of: an edition's, a recipe's, or itself."""
+    found = (path.stem for path in NOTEBOOKS.glob("*.ipynb") if name.startswith(f"{path.stem}_"))
+    return next(found, name)
 
 
 def belongs(file: Path, name: str) -> bool:

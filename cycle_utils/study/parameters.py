@@ -6,6 +6,7 @@ is text to YAML 1.1. So a notebook and a launched training hold all values again
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -64,3 +65,11 @@ def _wrong(name: str, value: Any, defaults: Mapping[str, Any]) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def value_of(text: str) -> Any:
+    """A parameter's value as Python writes it; anything else is text, as for papermill."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
