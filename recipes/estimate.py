@@ -38,7 +38,7 @@ def header(path: Path) -> str:
         f"  cd notebooks && papermill {recipes.notebook_of(path)}.ipynb out.ipynb -f ../recipes/{path.name}",
         f"Expected on one {machine.name}: memory {memory.most / costs.GIB:.0f} GiB, {sum(hours.values()):.1f} hours, "
         f"disk {costs.disk(one, shape) / costs.GIB:.0f} GiB.",
-        "Reckoned, not measured, by recipes/estimate.py, which writes these lines:",
+        "Estimated, not measured, by recipes/estimate.py, which writes these lines:",
     ]
     if costs.trains(one):
         tokens = (work.tuning_tokens + work.refining_tokens) / 1e6

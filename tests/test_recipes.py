@@ -21,7 +21,7 @@ from cycle_utils.study.recipes import read as recipe
 
 FILES = recipes.files()
 # What a recipe leaves to the notebook: where local copies are, what TinyPrograms alone knows, who else takes part.
-LEFT = {"data", "train_data", "ambiguity", "seed", "seeds", "ladder", "other_models", "other_style"}
+LEFT = {"data", "train_data", "ambiguity", "seed", "seeds", "ladder", "other_models", "other_style", "further_seeds", "controls"}
 PAPER = (
     "Salesforce/codegen-350M-mono",
     "bigcode/starcoderbase-1b",

@@ -80,6 +80,6 @@ def resampling(model: str, benchmark: str) -> str:
     return " ".join(
         f"Ten independent samples of {model} without any refinement take it from {100 * once.rate:g} % to "
         f"{100 * ten.rate:g} % of {benchmark}, {100 * (ten.rate / once.rate - 1):+.0f} % relative ({once.source}); the "
-        f"paper states up to {100 * PAPER_GAIN:+g} % for learning to refine in a loop of five tries."
+        f"paper states up to {100 * PAPER_GAIN:+g} % for learning to refine."
         for once, ten in pairs
     )
