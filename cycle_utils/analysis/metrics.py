@@ -111,8 +111,9 @@ def copies(previous: str, current: str) -> dict[str, bool]:
     """
     exact = previous == current
     whitespace = exact or _tokens(previous) == _tokens(current)
-    tree = None if whitespace else _tree(previous)
-    return {"exact": exact, "whitespace": whitespace, "syntax": whitespace or (tree and tree == _tree(current)) is True}
+    before = None if whitespace else tree(previous)
+    syntax = whitespace or (before is not None and before == tree(current))
+    return {"exact": exact, "whitespace": whitespace, "syntax": syntax}
 
 
 # Deeply nested text exhausts the recursion limit or the parser's own stack; null bytes, lone surrogates and
@@ -136,7 +137,7 @@ def _tokens(text: str) -> list[tuple]:
     ]
 
 
-def _tree(text: str) -> str | None:
+def tree(text: str) -> str | None:
     """The syntax tree without positions, as text; ``None`` for what Python cannot parse."""
     try:
         with warnings.catch_warnings(action="ignore"):  # such as invalid escapes in a model's strings
