@@ -115,13 +115,13 @@ def diagnosed(attempts: pd.DataFrame, evidence: Mapping[str, Evidence]) -> pd.Da
         the attempts, with
 
         - ``wrong`` (see :func:`wrong_slots`) and ``fault`` (None for what passed);
+        - ``latest``, ``earlier`` and ``tree``: whether it is the program of the round before, one of any round before,
+          or one of these up to the syntax tree;
+        - ``left``: how many readings agree with the feedback that it answers;
+        - ``move`` and ``heeds``, None for first tries: what it does, and whether it passes the test that it was shown;
         - ``read``: whether it, or its skeleton and closed slots with the most probable reading that agrees with all
           feedback so far, passes; ``read_latest``: the same with the latest feedback alone;
-        - ``repaired``: whether it, or its open slots in a right skeleton with right closed slots, passes;
-
-        and of refinements, else None: ``move``; ``latest``, ``earlier`` and ``tree``, whether it is the program of the
-        round before, one of any round before, or one of these up to the syntax tree; ``left``, how many readings agree
-        with the feedback that it answers; ``heeds``, whether it passes the test that it was shown.
+        - ``repaired``: whether it, or its open slots in a right skeleton with right closed slots, passes.
     """
     rows = []
     for (task_id, _), tried in attempts.groupby(metrics.TRAJECTORY, sort=False):
@@ -136,21 +136,18 @@ def _trajectory(tried: Sequence[Any], known: Evidence) -> list[dict[str, Any]]:
     codes, rows = [row.code for row in tried], []
     trees = [metrics.tree(code) or code for code in codes]
     for i, row in enumerate(tried):
-        latest, described = tests[max(i - 1, 0) : i], wrong[i] is not None and wrong[i] <= known.task.open
-        about = {
+        latest, again = tests[max(i - 1, 0) : i], trees[i] in trees[:i]
+        described = wrong[i] is not None and wrong[i] <= known.task.open
+        rows.append({
             "at": row.Index, "wrong": wrong[i], "fault": None if row.passed else fault(known.task, wrong[i]),
+            "latest": i > 0 and codes[i] == codes[i - 1], "earlier": codes[i] in codes[:i], "tree": again,
+            "left": known.after(latest)[0],
+            "move": move(wrong[i - 1], wrong[i], row.passed, again) if i else None,
+            "heeds": row.passed or known.passes(slots[i], tests[i - 1]) if i else None,
             "read": row.passed or (described and known.after(tests[:i])[1]),
             "read_latest": row.passed or (described and known.after(latest)[1]),
             "repaired": row.passed or known.well_read(slots[i]),
-        }  # fmt: skip
-        if i:
-            again = trees[i] in trees[:i]
-            about |= {
-                "move": move(wrong[i - 1], wrong[i], row.passed, again), "latest": codes[i] == codes[i - 1],
-                "earlier": codes[i] in codes[:i], "tree": again, "left": known.after(latest)[0],
-                "heeds": row.passed or known.passes(slots[i], tests[i - 1]),
-            }  # fmt: skip
-        rows.append(about)
+        })  # fmt: skip
     return rows
 
 
