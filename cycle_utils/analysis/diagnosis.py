@@ -21,7 +21,7 @@ from cycle_utils.problems import tinyprograms as tp
 
 FAULTS = ONE, SEVERAL, CLOSED, SKELETON = ("one open slot", "several open slots", "a closed slot", "another skeleton")
 MOVES = MENDED, AGAIN, OTHER, NEARER, BROKEN = (
-    "solves it", "was tried before", "is wrong in another way", "has fewer slots wrong", "breaks what was right",
+    "a solution", "a program tried before", "wrong in another way", "fewer slots wrong", "what was right broken",
 )  # fmt: skip
 Slots = Mapping[str, int | None]  # what tinyprograms.recover gives
 
@@ -44,7 +44,7 @@ def fault(task: tp.Task, wrong: frozenset[str] | None) -> str | None:
 
 
 def move(before: frozenset[str] | None, after: frozenset[str] | None, passed: bool, again: bool) -> str:
-    """Which of :data:`MOVES` a refinement makes, by the wrong slots of two programs (``None``: another skeleton)."""
+    """Which of :data:`MOVES` a refinement is, by the wrong slots of two programs (``None``: another skeleton)."""
     if passed or again:
         return MENDED if passed else AGAIN
     if before is None:
