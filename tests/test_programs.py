@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cycle_utils import Judge, Problem
@@ -105,6 +105,7 @@ LINES = st.lists(
 
 @settings(deadline=None, max_examples=400)
 @given(LINES, LINES, st.sampled_from(["", PROMPT, '"""Add."""']))
+@example(["    pass", "def h(a):"], ["def add(a, b):"], "")
 def test_text_behind_a_whole_program_changes_nothing(lines, more, prompt):
     text = "\n" + "\n".join(lines) + "\n"
     program = trim(text, "add", prompt)

@@ -13,6 +13,7 @@ import torch
 from cycle_utils import study
 from cycle_utils.analysis import metrics
 from cycle_utils.config import later
+from cycle_utils.execution.feedback import BARE
 from cycle_utils.method import loop, runs, stages
 from cycle_utils.method.configs import Distil, FineTune, Loop, RefineTrain
 from cycle_utils.method.distillation import canonical_target
@@ -191,6 +192,37 @@ def test_public_feedback_never_shows_a_hidden_test(random_lm, monkeypatch):
     assert list(attempts.passed) == [False, False] and list(attempts.done) == [False, True]
 
 
+def test_bare_feedback_says_only_that_it_fails(random_lm, monkeypatch):
+    script, _ = scripted(monkeypatch, random_lm, ["\n    return 0"], ["\n    return 0"], rounds=1, bare=True)
+    assert "return 0" in script.prompts[1][0] and BARE in script.prompts[1][0] and "Actual" not in script.prompts[1][0]
+
+
+def test_a_program_that_was_tried_is_drawn_again(random_lm, monkeypatch):
+    wrong, alike, other, right = "\n    return a", "\n    return (a)", "\n    return b", "\n    return a + b"
+    script, table = scripted(
+        monkeypatch, random_lm, [wrong], [alike], [wrong], [other], [other], [wrong], [alike], [right],
+        rounds=3, redraws=2,
+    )  # fmt: skip
+    assert list(table.completion) == [wrong, other, alike, right] and list(table.draws) == [1, 3, 3, 1]
+    assert script.prompts[1] == script.prompts[2] == script.prompts[3]  # the same is asked again
+
+
+def test_independent_samples_are_made_distinct(random_lm, monkeypatch):
+    wrong, other, right = "\n    return a", "\n    return b", "\n    return a + b"
+    _, table = scripted(monkeypatch, random_lm, [wrong, wrong, other], [other], [right], rounds=0, samples=3, redraws=2)
+    assert list(table.completion) == [wrong, right, other]  # the second is drawn until it is neither of the others
+
+
+def test_a_loop_with_redraws_goes_on_as_if_it_had_not_been_cut_off(random_lm, monkeypatch, tmp_path):
+    a, b, c, right = (f"\n    return {one}" for one in ("a", "b", "0", "a + b"))
+    _, whole = scripted(monkeypatch, random_lm, [a], [a], [b], [b], [c], [right], rounds=3, redraws=1)
+    options = {"rounds": 3, "redraws": 1, "folder": tmp_path}
+    with pytest.raises(RuntimeError):  # the script ends behind two rounds: what is tried in the third is not made
+        scripted(monkeypatch, random_lm, [a], [a], [b], **options)
+    _, table = scripted(monkeypatch, random_lm, [b], [c], [right], **options)
+    assert table.equals(whole)
+
+
 def test_stop_when_flat(random_lm, monkeypatch):
     _, attempts = scripted(monkeypatch, random_lm, *[["\n    return 0"]] * 5, stop_when_flat=True)
     assert list(attempts["round"]) == [0, 1]
@@ -202,6 +234,8 @@ def test_stop_when_flat(random_lm, monkeypatch):
         ({"rounds": -1}, "rounds is -1"),
         ({"fields": ("code", "hint")}, "unknown refine field 'hint'"),
         ({"feedback_tests": "secret"}, "unknown feedback_tests 'secret'"),
+        ({"redraws": 10}, "redraws is 10; give 0 to 9"),
+        ({"redraws": 1, "temperatures": (0.2, 0.0)}, "greedy decoding draws the same program again"),
     ],
 )
 def test_bad_loop_options(random_lm, options, message):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cycle_utils.analysis import metrics, stats
+from cycle_utils.models.programs import syntax
 from cycle_utils.problems import Problem
 from cycle_utils.problems import tinyprograms as tp
 
@@ -87,7 +88,7 @@ class Evidence:
         return self._after[shown]
 
     def passes(self, slots: Slots | None, test: int | None) -> bool:
-        """Whether a program passes one test; no, if it has another skeleton or a filling that no value is."""
+        """Whether a program passes one test; not one with another skeleton, or with a filling that is no value."""
         if slots is None or None in slots.values() or test is None:
             return False
         (output,) = tp.evaluate(self.task, [self.problem.meta["calls"][test]], slots)
@@ -95,8 +96,10 @@ class Evidence:
 
     def well_read(self, slots: Slots | None) -> bool:
         """Whether a program's open slots are right; another skeleton counts as yes, in favour of the oracle."""
-        read = slots and {name: slots[name] for name in self.task.open}
-        return slots is None or any(values == read and self.right(outputs) for values, _, outputs in self.outcomes)
+        if slots is None:
+            return True
+        read = {name: slots[name] for name in self.task.open}
+        return any(values == read and self.right(outputs) for values, _, outputs in self.outcomes)
 
     def guessed(self, tries: int) -> float:
         """Chance (0 to 1) that one of so many different readings, drawn at random, is right."""
@@ -134,7 +137,7 @@ def _trajectory(tried: Sequence[Any], known: Evidence) -> list[dict[str, Any]]:
     wrong = [wrong_slots(known.task, one) for one in slots]
     tests = [known.test_of(row.feedback) for row in tried]
     codes, rows = [row.code for row in tried], []
-    trees = [metrics.tree(code) or code for code in codes]
+    trees = [syntax(code) or code for code in codes]
     for i, row in enumerate(tried):
         latest, again = tests[max(i - 1, 0) : i], trees[i] in trees[:i]
         described = wrong[i] is not None and wrong[i] <= known.task.open

@@ -12,13 +12,13 @@ A trajectory that has passed is frozen: it has no later rows.
 
 from __future__ import annotations
 
-import ast
 import io
 import tokenize
-import warnings
 from math import comb
 
 import pandas as pd
+
+from cycle_utils.models.programs import syntax
 
 COPY_KINDS = ("exact", "whitespace", "syntax")  # each includes the one before it
 UNCHANGED = "unchanged"  # another program that does the same: no copy, and no refinement either
@@ -111,13 +111,11 @@ def copies(previous: str, current: str) -> dict[str, bool]:
     """
     exact = previous == current
     whitespace = exact or _tokens(previous) == _tokens(current)
-    before = None if whitespace else tree(previous)
-    syntax = whitespace or (before is not None and before == tree(current))
-    return {"exact": exact, "whitespace": whitespace, "syntax": syntax}
+    tree = None if whitespace else syntax(previous)
+    return {"exact": exact, "whitespace": whitespace, "syntax": whitespace or (tree and tree == syntax(current)) is True}
 
 
-# Deeply nested text exhausts the recursion limit or the parser's own stack; null bytes, lone surrogates and
-# numbers beyond the digit limit are ValueErrors.
+# Deeply nested text exhausts the recursion limit; null bytes and lone surrogates are ValueErrors.
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError)
 _BLANK = (tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
 _LAYOUT = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
@@ -135,15 +133,6 @@ def _tokens(text: str) -> list[tuple]:
         (t.type, "" if t.type in _LAYOUT else " ".join(t.string.split()) if t.type == tokenize.COMMENT else t.string)
         for t in kept
     ]
-
-
-def tree(text: str) -> str | None:
-    """The syntax tree without positions, as text; ``None`` for what Python cannot parse."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # such as invalid escapes in a model's strings
-            return ast.dump(ast.parse(text))
-    except _UNREADABLE:
-        return None
 
 
 def add_copies(attempts: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from cycle_utils.execution.inside import plain
 VALUE_LIMIT = 200  # characters of a value in feedback
 FIELD_LIMIT = 4_000  # characters of a value in a TestResult
 TIME_OUT = "time-out"
+BARE = "Error: a test fails"  # of a program that fails, with nothing about how
 TESTS = "tests"  # the name of the module that the tests' own code is in
 
 

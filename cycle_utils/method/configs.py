@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Le
 
 from cycle_utils.config import Checked, Count, Natural, Number, Place, Seed, Share, Texts, Two, later
 from cycle_utils.method.distillation import TARGETS
-from cycle_utils.method.loop import TEMPERATURES
+from cycle_utils.method.loop import MOST_REDRAWS, TEMPERATURES
 from cycle_utils.method.masking import Masking
 from cycle_utils.method.training import TrainSettings
 from cycle_utils.models import tiny_lm
@@ -126,8 +129,11 @@ class Loop(Checked):
             comes from public tests, and the hidden ones score.
         stop_when_flat: stop after a round that mended nothing [paper]; otherwise all rounds are run.
         shuffled: feedback is that of another problem's faulty program: a control.
+        bare: feedback says that the program fails, and nothing else: a control.
+        redraws: how often a program that was tried before is drawn again, at most, before it is judged again.
         strays: a text without the entry point is judged and shown as it was written, as it always is on other
-            benchmarks than TinyPrograms; there it counts as an empty program, as loops were published, unless asked for.
+            benchmarks than TinyPrograms; there it counts as an empty program, as loops were published, unless asked
+            for.
     """
 
     model: Place = TINY
@@ -148,6 +154,8 @@ class Loop(Checked):
     seed: Seed = 0
     shuffled: bool = later(False)
     strays: bool = later(False)
+    bare: bool = later(False)
+    redraws: Annotated[Natural, Le(MOST_REDRAWS)] = later(0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

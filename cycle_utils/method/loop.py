@@ -19,23 +19,26 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils.execution import Judge
+from cycle_utils.execution.feedback import BARE
 from cycle_utils.method.judging import FEEDBACK_TESTS, attempt_row, judged
 from cycle_utils.models.answers import answered, is_answered
 from cycle_utils.models.generation import Completion, generate, room
 from cycle_utils.models.loading import load_model, load_tokenizer, render_chat
-from cycle_utils.models.programs import is_whole, trim
+from cycle_utils.models.programs import is_whole, syntax, trim
 from cycle_utils.models.prompts import (
     FIELDS,
     NoRoom,
     Prompt,
     one_time_prompt,
     refine_prompt,
+    shown_code,
     transcript,
 )
 from cycle_utils.models.sampling import Sampling
 from cycle_utils.problems import Problem
 
 TEMPERATURES = (0.2, 0.6)  # of the first try and of refinement [artifact]
+MOST_REDRAWS = 9  # of a program that was tried before
 Attempt = dict[str, Any]  # a row of what :func:`self_refine` returns
 Trajectory = tuple[Problem, int, Attempt | None]  # a problem, the number of its sample, its last attempt if any
 log = logging.getLogger(__name__)
@@ -59,8 +62,9 @@ def self_refine(
     model, problems: Sequence[Problem], *, tokenizer=None, judge: Judge | None = None, rounds: int = 4,
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
-    stop_when_flat: bool = False, shuffled: bool = False, strays: bool = False, progress: bool = True,
-    on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None, usage: Counter | None = None,
+    stop_when_flat: bool = False, shuffled: bool = False, strays: bool = False, bare: bool = False, redraws: int = 0,
+    progress: bool = True, on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None,
+    usage: Counter | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
 
@@ -70,18 +74,23 @@ def self_refine(
         rounds: refinements at most; 0 for one-time generation only.
         shuffled: show each faulty program with the feedback of another problem's (none, where there is no other).
         strays: judge and show a text without the entry point as it was written; else it counts as an empty program.
+        bare: show of each failure only that there is one.
+        redraws: how often a program that was tried for the same problem before, by this or another trajectory, is drawn
+            again at most (up to :data:`MOST_REDRAWS`): none is judged twice while there are draws left. Programs that
+            differ in layout alone are the same.
         on_round: is given the attempts of each round when it ends.
         folder: where finished rounds and the generations of the current one are kept while the loop runs: a loop that
             was cut off and is called again with the same arguments goes on from there, and ends as if it had not been.
-        usage: is increased by what the loop cost in tokens (greedy decoding answers the same prompt once), see :func:`~cycle_utils.models.generation.generate`.
+        usage: is increased by what the loop cost in tokens (greedy decoding answers the same prompt once), see
+            :func:`~cycle_utils.models.generation.generate`.
 
     Returns:
         one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
         ``completion``, ``code`` (the program as a refine prompt shows it), ``status``, ``passed``,
-        ``done``, ``feedback``, ``behaviour`` (a digest of what every test gave) and ``ended`` (why its text ended, see
-        :class:`~cycle_utils.models.generation.Completion`). A trajectory ends when it
-        is ``done``: when no test that may be shown fails, or, unsolved, when its refine prompt does not fit the
-        model's context.
+        ``done``, ``feedback``, ``behaviour`` (a digest of what every test gave), ``ended`` (why its text ended, see
+        :class:`~cycle_utils.models.generation.Completion`) and, with ``redraws``, ``draws``, how often it was drawn. A
+        trajectory ends when it is ``done``: when no test that may be shown fails, or, unsolved, when its refine prompt
+        does not fit the model's context.
 
     Raises:
         ValueError: an option outside its choices, no problems, a one-time prompt that does not fit, or a model that
@@ -89,13 +98,13 @@ def self_refine(
         ServerError, ImportError: a model that runs elsewhere and cannot be asked, see
             :mod:`cycle_utils.models.servers`.
     """
-    _check_loop(problems, rounds, samples, fields, feedback_tests)
+    _check_loop(problems, rounds, samples, fields, feedback_tests, redraws, temperatures)
     if isinstance(model, str | Path):
         tokenizer = tokenizer or load_tokenizer(model)
         model = load_model(model)
     by = Refiner(
         model, tokenizer, judge, temperatures, style, fields, feedback_tests, sampling or Sampling(), seed,
-        stop_when_flat, shuffled, strays, progress, folder, Counter() if usage is None else usage,
+        stop_when_flat, shuffled, strays, bare, redraws, progress, folder, Counter() if usage is None else usage,
     )  # fmt: skip
     rows: list[Attempt] = []
     live = [(problem, sample, None) for problem in problems for sample in range(samples)]
@@ -106,7 +115,10 @@ def self_refine(
     return pd.DataFrame(rows)
 
 
-def _check_loop(problems, rounds: int, samples: int, fields: Sequence[str], feedback_tests: str) -> None:
+def _check_loop(
+    problems, rounds: int, samples: int, fields: Sequence[str], feedback_tests: str, redraws: int,
+    temperatures: tuple[float, float],
+) -> None:  # fmt: skip
     if not problems:
         raise ValueError("there are no problems to solve: the list is empty")
     if rounds < 0 or samples < 1:
@@ -115,6 +127,10 @@ def _check_loop(problems, rounds: int, samples: int, fields: Sequence[str], feed
         raise ValueError(f"unknown refine field {sorted(unknown)[0]!r}; a refine prompt has {', '.join(FIELDS)}")
     if feedback_tests not in FEEDBACK_TESTS:
         raise ValueError(f"unknown feedback_tests {feedback_tests!r}; choose one of {', '.join(FEEDBACK_TESTS)}")
+    if not 0 <= redraws <= MOST_REDRAWS:
+        raise ValueError(f"redraws is {redraws}; give 0 to {MOST_REDRAWS}")
+    if redraws and 0 in temperatures:
+        raise ValueError("greedy decoding draws the same program again; give temperatures above 0 with redraws")
 
 
 @dataclass
@@ -133,16 +149,22 @@ class Refiner:
     stop_when_flat: bool
     shuffled: bool
     strays: bool
+    bare: bool
+    redraws: int
     progress: bool
     folder: Path | None
     usage: Counter
     spent: Counter = field(default_factory=Counter)  # of it, what the current round cost
     answers: dict[str, Completion] = field(default_factory=dict)  # by prompt: the same greedy answer is not made twice
+    tried: set[tuple[str, str]] = field(default_factory=set)  # problems and their programs, if they may be drawn again
+    draws: Counter = field(default_factory=Counter)  # in the current round, by place
 
     def ask(self, live: Sequence[Trajectory], round_: int) -> tuple[list[Trajectory], list[Prompt]]:
         """The trajectories whose next prompt fits the model's context, and these prompts."""
         if self.shuffled and round_ > 0:
             live = feedback_exchanged(live, random.Random(f"shuffled/{self.seed}/{round_ - 1}"))
+        if self.bare and round_ > 0:
+            live = [(problem, sample, {**last, "feedback": BARE}) for problem, sample, last in live]
         kept, prompts = [], []
         for trajectory in live:
             problem, _, last = trajectory
@@ -161,17 +183,34 @@ class Refiner:
             return [Completion(row.completion, row.ended) for row in finished.itertuples()]
         sampling = replace(self.sampling, temperature=self.temperatures[min(round_, 1)])
         known = self.answers if sampling.temperature == 0 else {}
-        asked = [i for i, prompt in enumerate(prompts) if prompt.text not in known]
-        fresh = iter(self._answer([live[i] for i in asked], [prompts[i] for i in asked], sampling, round_))
-        return [known[prompt.text] if prompt.text in known else next(fresh) for prompt in prompts]
+        programs = [known.get(prompt.text) for prompt in prompts]
+        self.spent, self.draws = Counter(), Counter()
+        asked = [i for i, program in enumerate(programs) if program is None]
+        for draw in range(1 + self.redraws):
+            answers = self._answer([live[i] for i in asked], [prompts[i] for i in asked], sampling, round_, draw)
+            for i, answer in zip(asked, answers):
+                programs[i] = answer
+            self.draws.update(asked)
+            asked = self._repeated(asked, live, programs)
+        return programs
+
+    def _repeated(
+        self, asked: Sequence[int], live: Sequence[Trajectory], programs: Sequence[Completion]
+    ) -> list[int]:  # fmt: skip
+        """Of the programs that were just drawn, those to be drawn again: all that were tried for their problem before."""
+        if not self.redraws:
+            return []
+        ones = [(live[i][0].task_id, _identity(shown_code(live[i][0], programs[i].text))) for i in asked]
+        again = [i for place, i in enumerate(asked) if ones[place] in self.tried or ones[place] in ones[:place]]
+        self.tried.update(ones)
+        return again
 
     def _answer(
-        self, live: Sequence[Trajectory], prompts: Sequence[Prompt], sampling: Sampling, round_: int
+        self, live: Sequence[Trajectory], prompts: Sequence[Prompt], sampling: Sampling, round_: int, draw: int
     ) -> list[Completion]:
-        self.spent = Counter()
         if not live:
             return []
-        stream = self.folder / f"round-{round_}.jsonl" if self.folder else None
+        stream = self._stream(round_, draw) if self.folder else None
         problems = [problem for problem, _, _ in live]
         names = [f"{problem.task_id}/{sample}" for problem, sample, _ in live]
         read, over = (partial(trim, strays=self.strays), is_whole)
@@ -179,8 +218,8 @@ class Refiner:
             read, over = answered, is_answered
         ended = partial(_is_over, over, problems) if sampling.stop_early else None
         texts = generate(
-            self.model, self.tokenizer, prompts, sampling, 1, self.seed * 1000 + round_, self.progress, ended, stream,
-            self.spent, names,
+            self.model, self.tokenizer, prompts, sampling, 1, self.seed * 1000 + draw * 100 + round_, self.progress,
+            ended, stream, self.spent, names,
         )  # fmt: skip
         return [replace(text, text=read(text.text, p.entry_point, p.prompt)) for (text,), p in zip(texts, problems)]
 
@@ -192,6 +231,8 @@ class Refiner:
         finished = self._kept(round_)
         if finished is not None:
             self.usage.update(finished.attrs.get("usage", {}))
+            if self.redraws:
+                self.tried |= {(row.task_id, _identity(row.code)) for row in finished.itertuples()}
             return finished.to_dict("records")
         problems = [problem for problem, _, _ in live]
         texts = [program.text for program in programs]
@@ -200,6 +241,8 @@ class Refiner:
             {**attempt_row(problem, sample, round_, prompt.text, program.text, *verdict), "ended": program.ended}
             for (problem, sample, _), prompt, program, verdict in zip(live, prompts, programs, verdicts)
         ]
+        if self.redraws:
+            attempts = [{**attempt, "draws": self.draws[i]} for i, attempt in enumerate(attempts)]
         self.usage.update(self.spent)
         self._keep(round_, attempts)
         return attempts
@@ -210,7 +253,11 @@ class Refiner:
             table.attrs["usage"] = self.spent
             table.to_parquet(self.folder / "round.part")
             os.replace(self.folder / "round.part", self.folder / f"round-{round_}.parquet")
-            (self.folder / f"round-{round_}.jsonl").unlink(missing_ok=True)
+            for draw in range(1 + self.redraws):
+                self._stream(round_, draw).unlink(missing_ok=True)
+
+    def _stream(self, round_: int, draw: int) -> Path:
+        return self.folder / f"round-{round_}{f'-draw-{draw}' if draw else ''}.jsonl"
 
     def _kept(self, round_: int) -> pd.DataFrame | None:
         """The attempts of a round that an interrupted loop had finished, and in their attributes what they cost."""
@@ -221,6 +268,11 @@ class Refiner:
 def _is_over(over: Callable[..., bool], problems: Sequence[Problem], i: int, text: str) -> bool:
     """Whether more of the i-th text is of no use."""
     return over(text, problems[i].entry_point, problems[i].prompt)
+
+
+def _identity(code: str) -> str:
+    """The same for programs that differ in layout alone."""
+    return syntax(code) or code
 
 
 def next_prompt(

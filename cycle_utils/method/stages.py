@@ -175,8 +175,8 @@ def loop(config: Loop, progress: bool = True) -> Run:
             model, problems, tokenizer=load_tokenizer(config.model), rounds=config.rounds,
             samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
-            stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, progress=progress,
-            folder=_checkpoints(folder), usage=usage,
+            stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, bare=config.bare,
+            redraws=config.redraws, progress=progress, folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         notes = {"problems": len(problems), "attempts": len(attempts), **_cut(attempts), **usage}

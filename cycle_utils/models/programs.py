@@ -54,6 +54,8 @@ def is_whole(completion: str, entry_point: str | None, prompt: str = "") -> bool
     lines = completion[: completion.rfind("\n") + 1]
     if entry_point is None:
         return any(f"\n{header}" in lines for header in HEADERS)
+    if _is_body(lines.split("\n"), entry_point, prompt) and not _begins(prompt, entry_point):
+        return False  # a definition further down would make another program of it
     return _find(lines, entry_point, prompt).final
 
 
@@ -82,8 +84,13 @@ def _find(completion: str, entry_point: str, prompt: str, body: bool | None = No
 def _is_body(lines: Sequence[str], entry_point: str, prompt: str) -> bool:
     """Whether a text goes on within the definition that the prompt began: its first line of code is indented."""
     first = next((line for line in lines if line.strip()), "")
-    begun = entry_point in _bound(_tree_of(prompt)) or not is_defined("\n".join(lines), entry_point)
+    begun = _begins(prompt, entry_point) or not is_defined("\n".join(lines), entry_point)
     return first[:1].isspace() and begun
+
+
+def _begins(prompt: str, entry_point: str) -> bool:
+    """Whether the prompt has begun the definition."""
+    return entry_point in _bound(_tree_of(prompt))
 
 
 def _is_top(line: str) -> bool:
@@ -97,6 +104,14 @@ def parsed(code: str) -> ast.Module | None:
         with warnings.catch_warnings(action="ignore"):  # of invalid escapes
             return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def syntax(code: str) -> str | None:
+    """The syntax tree of some code as text, without positions: programs that differ in layout alone have the same."""
+    try:
+        return None if (tree := parsed(code)) is None else ast.dump(tree)
+    except (ValueError, RecursionError, MemoryError):  # a number with too many digits to be written, deep nesting
         return None
 
 
