@@ -157,7 +157,7 @@ def _trajectory(tried: Sequence[Any], known: Evidence) -> list[dict[str, Any]]:
 def shares(
     tables: Sequence[pd.DataFrame], of: str, kinds: Sequence[Any], by: str, groups: Sequence[Any]
 ) -> pd.DataFrame:
-    """How often each kind occurs among the attempts of each group, problems resampled.
+    """How often each kind occurs among the attempts of each group, with intervals.
 
     Args:
         tables: attempts of each seed, on the same problems.
