@@ -9,6 +9,9 @@ SMALL ?=
 PUBLISH ?=
 DATA ?=
 PROCESSES ?= 2
+MODEL ?=
+BENCHMARK ?=
+RECIPE ?=
 
 # On Linux the package index's torch brings several GB of CUDA. Where there is no NVIDIA GPU the CPU build is
 # taken instead, from PyTorch's own index if that answers, else from wherever pip is set up to look.
@@ -20,9 +23,12 @@ BIN := .venv/bin
 HOW = $(if $(SMALL),--parameters tests/overrides.yaml) $(if $(PUBLISH),--publish)
 READY := .venv/.ready
 REAL := .venv/.real
+# A recipe by its file or by model and benchmark: smollm2 on mbpp unless told.
+WHICH = $(RECIPE) $(if $(MODEL),--model $(MODEL)) $(if $(BENCHMARK),--benchmark $(BENCHMARK))
+ITS_MODEL = $(if $(RECIPE)$(filter-out smollm2,$(MODEL)),$(READY),$(REAL))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study real ablations keep results test lab html bench-judge bench-training bench-generation clean
+.PHONY: help setup check smoke recipe study real ablations keep results test lab html bench-judge bench-training bench-generation clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +37,15 @@ setup: $(READY)  ## install into .venv, and nothing else
 
 study: $(READY)  ## run the core notebooks and set the outcome beside the published one, in reproduction/ (SEEDS=3)
 	$(BIN)/python -m cycle_utils.study.publishing --seeds $(SEEDS) $(HOW)
+
+check: $(ITS_MODEL)  ## a minute that says go or no-go before a recipe's hours (MODEL=ID BENCHMARK=humaneval, or RECIPE=file)
+	$(BIN)/python -m cycle_utils.study.check $(WHICH)
+
+smoke: $(ITS_MODEL)  ## the whole recipe on 20 problems, in a folder of its own (MODEL, BENCHMARK, RECIPE as above)
+	$(BIN)/python -m cycle_utils.study.recipes $(WHICH) --smoke
+
+recipe: $(ITS_MODEL)  ## the recipe itself, resumable; the executed notebook goes to reproduction/notebooks
+	$(BIN)/python -m cycle_utils.study.recipes $(WHICH)
 
 real: $(REAL)  ## a real LM, SmolLM2-135M, diagnosed and trained: hours on two cores, resumable (a look: ROUNDS=1 LIMIT=40)
 	$(BIN)/python -m cycle_utils.study.publishing --real $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(FRESH),,--first) $(HOW)

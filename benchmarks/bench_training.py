@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from cycle_utils.models.generation import generate
 from cycle_utils.models.loading import context_length
 from cycle_utils.models.prompts import one_time_prompt, refine_prompt, shown_code
 from cycle_utils.models.sampling import Sampling
+from cycle_utils.study import costs, recipes
 
 BLOCK = 2048  # tokens [artifact]
 LONGEST_PROMPT = 1536  # tokens [artifact]
@@ -190,31 +191,34 @@ def _row(model: str, benchmark: str, task: str, rates: dict[str, list[float]]) -
 
 
 def on_gpu(peak: float, steps: int) -> pd.DataFrame:
-    """Step time, tokens a second, share of the bf16 peak and memory of the recipes' shapes, full and LoRA.
+    """Step time, tokens a second, share of the bf16 peak and memory of the recipes' shapes and settings.
 
     Args:
         peak: the device's dense bfloat16 FLOP/s.
     """
-    from recipes.estimate import CODEGEN_2B, CODEGEN_350M, STARCODER_1B, STARCODER_3B, TRAINING
-
     rows = []
-    for shape in (CODEGEN_350M, STARCODER_1B, CODEGEN_2B, STARCODER_3B):
-        for lora in (False, True):
-            about = {"model": shape.name, "lora": lora, "batch": TRAINING["batch_size"], "tokens": BLOCK}
+    for path in recipes.files():
+        given = recipes.read(path)
+        if given.get("train_benchmark") == "codecontests" and given["benchmark"] == "humaneval" and _is_known(given):
+            about = {name: given[name] for name in ("model", "lora", "batch_size", "gradient_checkpointing")}
             try:
-                rows.append({**about, **_step(shape, lora, TRAINING["batch_size"], peak, steps)})
+                rows.append({**about, "tokens": BLOCK, **_step(given, peak, steps)})
             except torch.cuda.OutOfMemoryError:
-                rows.append({**about, "ms a step": "out of memory"})
+                rows.append({**about, "tokens": BLOCK, "ms a step": "out of memory"})
             torch.cuda.empty_cache()
             print(json.dumps(rows[-1]), flush=True)
     return pd.DataFrame(rows).assign(device=torch.cuda.get_device_name(), commit=environment()["commit"])
 
 
-def _step(shape, lora: bool, batch: int, peak: float, steps: int) -> dict[str, Any]:
-    model = _shaped(shape)
+def _step(given: Mapping[str, Any], peak: float, steps: int) -> dict[str, Any]:
+    model, batch = _shaped(given["model"]), given["batch_size"]
     features = [{"input_ids": torch.randint(5, 1000, (BLOCK,)).tolist()} for _ in range(steps * batch)]
     settings = TrainSettings(
-        steps=steps, batch_size=batch, save_steps=10**6, lora=lora, gradient_checkpointing=shape.checkpointing
+        steps=steps,
+        batch_size=batch,
+        save_steps=10**6,
+        lora=given["lora"],
+        gradient_checkpointing=given["gradient_checkpointing"],
     )
     torch.cuda.reset_peak_memory_stats()
     begin = time.perf_counter()
@@ -233,9 +237,14 @@ def _step(shape, lora: bool, batch: int, peak: float, steps: int) -> dict[str, A
     }
 
 
-def _shaped(shape):
+def _is_known(given: Mapping[str, Any]) -> bool:
+    return given["model"].startswith(("Salesforce/", "bigcode/"))
+
+
+def _shaped(model: str):
     """A model with random weights and the shape of a recipe's."""
-    if "StarCoder" in shape.name:
+    shape = costs.SHAPES[model]
+    if model.startswith("bigcode/"):
         config = transformers.GPTBigCodeConfig(
             vocab_size=shape.vocabulary, n_positions=8192, n_embd=shape.width, n_layer=shape.layers,
             n_head=shape.heads, multi_query=True,

@@ -41,3 +41,14 @@ def test_shares_of_several_seeds_are_taken_together(runs):
     assert found["value"].tolist() == pytest.approx([0.5, 0.125, 0.375])
     with pytest.raises(ValueError):
         chance.against_chance([loop], [])
+
+
+def test_the_excess_over_chance_is_compared_in_pairs(runs):
+    loops, samples = ([one] * 3 for one in runs)
+    same = chance.excess_gap((loops, samples), (loops, samples))
+    assert same.value == same.low == same.high == 0 and same.p == 1
+    copying = loops[0].copy()
+    copying.loc[copying["round"] == 1, [f"copy_{kind}" for kind in metrics.COPY_KINDS]] = True
+    more = chance.excess_gap(([copying] * 3, samples), (loops, samples))
+    rates = [chance.against_chance(one, samples).set_index("share")["value"][chance.BEYOND] for one in ([copying] * 3, loops)]
+    assert more.value == pytest.approx(rates[0] - rates[1]) and more.value > 0

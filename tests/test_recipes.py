@@ -1,125 +1,192 @@
-"""The recipes fit the notebook that they are for, say what they cost, and are what recipes/estimate.py writes."""
+"""The recipes fit their notebooks, set all that shapes a result, share no file, and say what they cost."""
 
 import ast
-import dataclasses
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 
-import papermill
+import nbformat
 import pytest
-import yaml
+import torch
+from transformers import AutoModelForCausalLM, CodeGenConfig, GPTBigCodeConfig, LlamaConfig, Qwen2Config
 
+from cycle_utils import study
 from cycle_utils.paths import NOTEBOOKS, ROOT
 from cycle_utils.problems.benchmarks import BENCHMARKS
+from cycle_utils.study import check, costs, recipes
+from cycle_utils.study.editions import TRAINED, notebook_of
+from cycle_utils.study.recipes import FOLDER
+from cycle_utils.study.recipes import read as recipe
 
-FOLDER = ROOT / "recipes"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = recipes.files()
+# What a recipe leaves to the notebook: where local copies are, what TinyPrograms alone knows, who else takes part.
+LEFT = {"data", "train_data", "ambiguity", "seed", "seeds", "ladder", "other_models", "other_style"}
+PAPER = (
+    "Salesforce/codegen-350M-mono",
+    "bigcode/starcoderbase-1b",
+    "Salesforce/codegen-2B-mono",
+    "bigcode/starcoderbase-3b",
+)
+BASE = recipes.whole(recipe(FOLDER / "codegen-350m-mono-humaneval.yaml"), recipes.BENCHMARKS)
 
 
 def load_script():
     """recipes/estimate.py is a script, not a part of the package."""
-    spec = importlib.util.spec_from_file_location("estimate", FOLDER / "estimate.py")
+    spec = importlib.util.spec_from_file_location("estimate", ROOT / "recipes" / "estimate.py")
     sys.modules["estimate"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 estimate = load_script()
+each_recipe = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
-@pytest.fixture(scope="module")
-def known() -> dict[str, dict]:
-    """The notebook's own parameters, as papermill reads them."""
-    return papermill.inspect_notebook(NOTEBOOKS / "07_benchmarks.ipynb")
-
-
-def recipe(path) -> dict:
-    return yaml.safe_load(path.read_text())
-
-
-def test_there_is_one_for_each_row_of_the_paper_and_one_for_a_current_model():
-    rows = {(r["model"], r["benchmark"]) for r in map(recipe, FILES)}
-    paper = (
-        "Salesforce/codegen-350M-mono",
-        "bigcode/starcoderbase-1b",
-        "Salesforce/codegen-2B-mono",
-        "bigcode/starcoderbase-3b",
-    )
-    assert rows == {(m, b) for m in paper for b in ("humaneval", "mbpp", "apps")} | {
-        ("Qwen/Qwen2.5-Coder-0.5B", "humaneval")
+def test_there_is_one_for_each_row_of_the_paper():
+    trained = [recipe(path) for path in FILES if recipes.notebook_of(path) == recipes.BENCHMARKS]
+    assert {(m, b) for m in PAPER for b in ("humaneval", "mbpp", "apps")} <= {
+        (one["model"], one["benchmark"]) for one in trained if not one["lora"]
     }
-    assert len(FILES) == 13
+    figures = [recipe(path)["model"] for path in FILES if recipes.notebook_of(path) == recipes.DIAGNOSIS]
+    assert sorted(figures) == ["Salesforce/codegen-2B-mono", "bigcode/starcoderbase-3b"]  # of which the paper has one
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_notebook_has_each_parameter_and_takes_its_value(path, known):
-    for name, value in recipe(path).items():
-        assert name in known, f"{path.name} sets {name}, which 07_benchmarks does not have"
-        default = ast.literal_eval(known[name]["default"])
-        assert default is None or type(value) is type(default), f"{name}: {value!r} for {default!r}"
-    assert {recipe(path)["benchmark"], recipe(path)["train_benchmark"]} <= set(BENCHMARKS)
-    assert "train" in BENCHMARKS[recipe(path)["train_benchmark"]].splits
+@each_recipe
+def test_a_recipe_sets_all_that_shapes_its_result_and_nothing_else(path):
+    notebook, given = recipes.notebook_of(path), recipe(path)
+    assert set(given) == set(recipes.defaults(notebook)) - LEFT
+    recipes.whole(given, notebook)  # of the right types, in their ranges
+    learned = given.get("train_benchmark", given["benchmark"])
+    assert learned in BENCHMARKS and ("train_benchmark" not in given or "train" in BENCHMARKS[learned].splits)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_header_carries_the_estimate(path):
-    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    found = re.search(r"GPU memory (\d+) GiB, ([\d.]+) hours, disk (\d+) GiB", " ".join(head))
-    (row,) = [r for r in estimate.ROWS if estimate.file_name(*r) == path.name]
-    cost = estimate.cost(*row)
-    assert [float(x) for x in found.groups()] == [round(cost.memory), round(cost.hours, 1), round(cost.disk)]
-    assert f"-f ../recipes/{path.name}" in " ".join(head) and "not measured" in " ".join(head)
-    assert all(len(line) <= 120 for line in head)
+def suffix(path) -> str:
+    """What the recipe's notebook itself adds to its files' names."""
+    notebook = recipes.notebook_of(path)
+    cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", 4).cells
+    nodes = [node for cell in cells if "study.edition(" in cell.source for node in ast.parse(cell.source).body]
+    (one,) = [node.value for node in nodes if isinstance(node, ast.Assign) and node.targets[0].id == "suffix"]
+    return eval(ast.unparse(one), {"study": study, **recipes.whole(recipe(path), notebook)})
 
 
-def test_the_files_and_the_table_are_what_the_script_writes():
-    assert {path.name: path.read_text() for path in FILES} == {
-        estimate.file_name(*row): estimate.recipe(*row) for row in estimate.ROWS
-    }
-    readme = (FOLDER / "README.md").read_text()
-    assert estimate.table() in readme and estimate.filled(readme) == readme
+def test_no_two_recipes_share_a_file():
+    names = [recipes.notebook_of(path) + suffix(path) for path in FILES]
+    assert len(set(names)) == len(names) and all(name not in ("01_copy_rate", "07_benchmarks") for name in names)
+    assert names == [recipes.result_name(recipe(path), recipes.notebook_of(path)) for path in FILES]
+    assert [notebook_of(name) for name in names] == [recipes.notebook_of(path) for path in FILES]
 
 
-def test_recipes_of_one_model_share_its_training():
-    for model in {recipe(path)["model"] for path in FILES}:
-        own = [recipe(path) for path in FILES if recipe(path)["model"] == model]
-        kept = [{k: v for k, v in r.items() if k not in ("benchmark", "limit")} for r in own]
-        assert all(r == kept[0] for r in kept)
+def test_the_recipe_for_a_cpu_is_the_published_edition():
+    (edition,) = TRAINED.values()
+    own = recipes.defaults(edition.notebook)
+    assert recipes.whole(recipe(recipes.named("smollm2", "mbpp")), edition.notebook) == {
+        **own, **edition.parameters, "rounds": 4,
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("model", [*estimate.PAPER, estimate.QWEN], ids=lambda model: model.name)
-def test_the_shapes_have_the_parameters_that_estimates_use(model):
-    import torch
-    from transformers import AutoModelForCausalLM, CodeGenConfig, GPTBigCodeConfig, Qwen2Config
+def test_full_recipes_of_one_model_share_its_training():
+    for model in PAPER:
+        own = [recipe(path) for path in FILES if recipes.notebook_of(path) == recipes.BENCHMARKS]
+        own = [one for one in own if one["model"] == model and not one["lora"]]
+        kept = [{k: v for k, v in one.items() if k not in ("benchmark", "limit")} for one in own]
+        assert len(kept) == 3 and all(one == kept[0] for one in kept)
 
-    m, end = model, {"bos_token_id": 0, "eos_token_id": 0}
-    shape = {"n_embd": m.width, "n_layer": m.layers, "n_head": m.heads, "vocab_size": m.vocabulary, **end}
-    if "codegen" in m.id:
-        config = CodeGenConfig(**shape)
-    elif "starcoder" in m.id:
-        config = GPTBigCodeConfig(**shape, n_positions=8192, n_inner=4 * m.width)
-    else:
-        config = Qwen2Config(
-            hidden_size=m.width, num_hidden_layers=m.layers, num_attention_heads=m.heads, vocab_size=m.vocabulary,
-            num_key_value_heads=2, intermediate_size=4864, tie_word_embeddings=True, **end,
-        )  # fmt: skip
+
+def test_every_step_of_training_is_on_64_examples_as_in_the_artifact():
+    learned = [recipe(path) for path in FILES if recipe(path).get("train_benchmark") == "codecontests"]
+    assert {one["batch_size"] * one["accumulation"] for one in learned} == {64}
+
+
+@each_recipe
+def test_the_comment_above_a_recipe_and_the_table_are_what_the_script_writes(path):
+    text = path.read_text(encoding="utf-8")
+    assert estimate.written(path) == text, "run: python recipes/estimate.py --write"
+    one, shape = estimate.given(path), costs.shape_of(recipe(path)["model"])
+    memory, hours, disk = re.search(r"memory (\d+) GiB, ([\d.]+) hours, disk (\d+) GiB", text).groups()
+    machine = costs.machine_of(one, shape)
+    assert machine.name in text and int(memory) * costs.GIB < machine.memory
+    expected = sum(costs.hours(costs.work(one), costs.reckoned(one, shape, machine)).values())
+    assert float(hours) == round(expected, 1) and int(disk) == round(costs.disk(one, shape) / costs.GIB)
+    assert f"-f ../recipes/{path.name}" in text and all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_the_table_in_the_readme_is_what_the_script_writes():
+    readme = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+    assert estimate.filled(readme) == readme, "run: python recipes/estimate.py --write"
+
+
+def config(model: str):
+    """The configuration of a recipe's model, as its shape gives it."""
+    one, end = costs.SHAPES[model], {"bos_token_id": 0, "eos_token_id": 0}
+    old = {"n_embd": one.width, "n_layer": one.layers, "n_head": one.heads, "vocab_size": one.vocabulary, **end}
+    new = {
+        "hidden_size": one.width, "num_hidden_layers": one.layers, "num_attention_heads": one.heads,
+        "vocab_size": one.vocabulary, "num_key_value_heads": one.kv_width * one.heads // one.width,
+        "tie_word_embeddings": True, **end,
+    }  # fmt: skip
+    if "codegen" in model:
+        return CodeGenConfig(**old)
+    if "starcoder" in model:
+        return GPTBigCodeConfig(**old, n_positions=8192, n_inner=4 * one.width)
+    return Qwen2Config(**new, intermediate_size=4864) if "Qwen" in model else LlamaConfig(**new, intermediate_size=1536)
+
+
+@pytest.mark.parametrize("model", costs.SHAPES)
+def test_a_shape_is_that_of_its_model(model, tmp_path):
     with torch.device("meta"):
-        assert AutoModelForCausalLM.from_config(config).num_parameters() == m.parameters
-
-
-def test_every_recipe_fits_the_gpu_that_it_names():
-    size = float(re.search(r"(\d+) GB", estimate.GPU)[1]) * 1e9 / estimate.GIB
-    assert all(estimate.cost(*row).memory < size for row in estimate.ROWS)
+        assert AutoModelForCausalLM.from_config(config(model)).num_parameters() == costs.SHAPES[model].parameters
+    config(model).save_pretrained(tmp_path)
+    assert costs.shape_of(str(tmp_path)) == costs.SHAPES[model]  # read from the configuration
 
 
 def test_costs_follow_from_their_causes():
-    small, large = estimate.CODEGEN_350M, estimate.CODEGEN_2B
-    base = estimate.cost(small, "humaneval")
-    assert base.weights * estimate.GIB == 16 * small.parameters
-    assert estimate.cost(large, "humaneval").training_hours > base.training_hours * large.parameters / small.parameters
-    assert estimate.cost(small, "apps").generation_hours > 10 * base.generation_hours
-    thrifty = dataclasses.replace(small, checkpointing=True)
-    assert estimate.activations(thrifty) < estimate.activations(small)
-    assert estimate.flops(thrifty) * 6 == estimate.flops(small) * 8
-    assert estimate.kv_bytes(small) == 2 * 20 * 1024 * 4
+    shape, gpu = costs.SHAPES[BASE["model"]], costs.GPUS[0]
+    assert costs.memory(BASE, shape).weights == 16 * shape.parameters
+    assert costs.kv_bytes(BASE, shape) == 2 * 4 * 20 * 1024
+
+    def changed(**more) -> dict:
+        return {**BASE, **more}
+
+    assert (
+        costs.memory(changed(gradient_checkpointing=False), shape).activations > costs.memory(BASE, shape).activations
+    )
+    assert [costs.flops(changed(gradient_checkpointing=c, lora=a)) for c in (0, 1) for a in (0, 1)] == [6, 4, 8, 6]
+    assert costs.memory(changed(lora=True), shape).weights < 5 * shape.parameters
+    assert costs.disk(changed(lora=True), shape) < costs.disk(BASE, shape)
+    assert costs.work(changed(seeds=3)).refining_tokens == 3 * costs.work(BASE).refining_tokens
+    more, less = (costs.work(changed(refine_share=share)).refining_tokens for share in (0.75, 0.5))
+    assert more / less == pytest.approx((0.75 * 1300 + 0.25 * 900) / (0.5 * 1300 + 0.5 * 900))
+    slow = replace(gpu, flops=gpu.flops / 2)
+    twice = [costs.hours(costs.work(BASE), costs.reckoned(BASE, shape, one))["fine-tuning"] for one in (slow, gpu)]
+    assert twice[0] == 2 * twice[1]
+    batches = {4: costs.GPUS[0], 16: costs.GPUS[1], 640: costs.GPUS[1]}  # the last fits neither
+    assert {batch: costs.machine_of(changed(batch_size=batch), shape) for batch in batches} == batches
+
+
+def test_the_work_of_07_counts_each_contender_and_control():
+    assert costs.work(BASE).evaluated == 164 * 5 * (3 * 2 + 3 + 1)  # loops and greedy ones, samples, one blanked
+    assert costs.work({**BASE, "with_greedy": False, "budget_of": ["CYCLE"]}).evaluated == 164 * 5 * (3 + 1 + 1)
+    assert costs.work({**BASE, "train_benchmark": "mbpp"}).sampled == 374 * BASE["samples"]
+
+
+def test_a_recipe_is_found_by_model_and_benchmark_and_another_model_takes_its_pattern():
+    parser = check.argparse.ArgumentParser()
+    recipes.add_arguments(parser)
+
+    def chosen(*arguments: str):
+        path, changed = recipes.chosen(parser.parse_args(arguments))
+        return path.name, changed
+
+    assert chosen() == ("smollm2-mbpp.yaml", {})
+    large = ("--model", "Salesforce/codegen-2B-mono", "--benchmark", "humaneval")
+    assert chosen(*large, "-p", "lora", "True") == ("codegen-2b-mono-humaneval.yaml", {"lora": True})
+    other = ("--model", "some/other", "--benchmark", "apps")
+    assert chosen(*other) == ("codegen-350m-mono-apps.yaml", {"model": "some/other"})
+    with pytest.raises(FileNotFoundError, match="there is no recipe nowhere"):
+        chosen("nowhere.yaml")
+
+
+def test_an_unknown_parameter_is_refused():
+    with pytest.raises(ValueError, match="unknown parameter 'mask_rate'"):
+        recipes.whole({"mask_rate": 0.1}, recipes.BENCHMARKS)

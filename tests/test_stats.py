@@ -25,11 +25,12 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert 0.89 <= covered <= 0.99
 
 
-def test_seeds_are_averaged_before_problems_are_resampled():
-    seeds = RNG.random((3, 50))
-    assert stats.interval(seeds) == stats.interval(seeds.mean(axis=0))
-    one_problem_each = np.tile(np.arange(50) % 2, (4, 1))
-    assert stats.interval(one_problem_each) == stats.interval(np.arange(50) % 2)  # copies of a seed add nothing
+def test_trainings_that_differ_widen_an_interval_and_copies_of_one_add_nothing():
+    one = np.arange(50) % 2
+    copied, alone = stats.interval(np.tile(one, (4, 1))), stats.interval(one)
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+    apart = stats.interval(np.stack([one, np.zeros(50), np.ones(50)]))
+    assert apart.high - apart.low > 2 * (alone.high - alone.low) and 0 < apart.low < apart.high < 1
 
 
 def test_same_seed_same_interval():
@@ -172,6 +173,26 @@ def test_a_difference_of_ratios_is_paired_and_has_no_sign_without_a_difference()
     assert stats.verdict(nothing) == "undefined"
     with pytest.raises(ValueError, match="same problems"):
         stats.ratio_difference(copies, attempts, copies[1:], attempts[1:])
+
+
+@pytest.mark.parametrize(
+    ("found", "claimed", "p", "said"),
+    [
+        ((0.05, 0.01, 0.09), "higher", 0.01, "holds"),
+        ((0.05, 0.01, 0.09), "lower", 0.01, "fails"),
+        ((0.05, 0.01, 0.09), "higher", 0.2, "not shown, points towards it"),
+        ((-0.01, -0.02, 0.01), "higher", None, "not shown, points against it"),
+        ((0.0, -0.02, 0.02), "lower", None, "not shown, points nowhere"),
+        ((-0.01, -0.02, 0.01), "kept", None, "holds (within 3 points)"),
+        ((-0.02, -0.025, -0.015), "kept", 0.001, "holds (within 3 points)"),
+        ((0.05, 0.01, 0.09), "kept", 0.01, "holds (improves)"),
+        ((-0.05, -0.09, -0.01), "kept", 0.01, "fails"),
+        ((-0.01, -0.05, 0.03), "kept", 0.6, "cannot tell, points against it"),
+        ((np.nan, np.nan, np.nan), "kept", None, "undefined"),
+    ],
+)
+def test_what_a_comparison_says_of_a_claim(found, claimed, p, said):
+    assert stats.claim(stats.Interval(*found, 300), claimed, p) == said
 
 
 def test_correction_leaves_its_argument_alone():

@@ -78,7 +78,7 @@ def shares(weights: np.ndarray, features: Mapping[str, Any]) -> dict[str, float]
 
 
 def by_line(tokenizer, weights: np.ndarray, features: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """The prompt's lines that are not blank, each with its share of attention; the first token counts for none."""
+    """The prompt's lines that are not blank, each with its share of attention; the first token is left out."""
     prompt = [i for i, label in enumerate(features["labels"]) if label < 0]
     found, text, share = [], "", 0.0
     for i in prompt[1:]:

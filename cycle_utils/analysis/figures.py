@@ -5,7 +5,7 @@ the same distinctions in grey. Shares come in as 0 to 1 and are drawn in per cen
 closed, so that a notebook shows it once, as a cell's last value.
 
 Each figure's title is what it shows, in a sentence made from its own numbers (:mod:`~cycle_utils.analysis.headlines`);
-the line below it says how many problems and seeds stand behind it. A table that a plot is given may have a column
+the line below it says from how many problems and seeds it comes. A table that a plot is given may have a column
 ``by_seed``, with what each seed gave: drawn as dots, and not saved.
 """
 
@@ -40,7 +40,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)), (0, (5, 1, 1, 1, 1, 1)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo")
 WIDTH = 6.5  # inches: the text width of a paper
-TITLE = 74  # letters a line of a title
+TITLE = 74  # letters in a line of a title
 BY_SEED = "by_seed"  # a column of lists: what each seed gave
 GREY = "0.35"
 
@@ -131,7 +131,7 @@ def _cell(value: object) -> str:
 
 def pass_by_round(
     curves: Mapping[str, pd.DataFrame], ceiling: Sequence[float] | None = None,
-    budget: Mapping[str, Interval] | None = None,
+    budget: Mapping[str, Interval] | None = None, samples: str = "",
 ) -> Figure:  # fmt: skip
     """Pass rate after each round of self-refinement.
 
@@ -140,6 +140,7 @@ def pass_by_round(
         ceiling: the best possible pass rate by round (``tinyprograms.ceiling``), drawn dashed.
         budget: label -> pass rate of as many independent samples as the loop takes programs, drawn at the right;
             a label of ``curves`` keeps its colour.
+        samples: what these samples are, such as ``distinct``.
     """
     fig, ax = _axes(WIDTH, 3.8)
     last = max(int(curve["round"].max()) for curve in curves.values())
@@ -154,14 +155,14 @@ def pass_by_round(
     ticks = ["0\n(one-time)", *map(str, range(1, last + 1))]
     if budget:
         _draw_budget(ax, budget, looks, last)
-        ticks.append(f"{last + 1} samples\n(equal budget)")
+        ticks.append(f"{last + 1} {samples} samples\n(equal budget)".replace("  ", " "))
     ax.set_xticks([*range(last + 1), *([last + 1] if budget else [])], ticks)
     ax.set(xlabel="round of self-refinement", ylabel="problems solved (%)")
     _from_zero(ax, most=100)
     _legend_right(ax)
     known = {int(curve["n"].iloc[0]) for curve in curves.values() if "n" in curve}
-    drawn = "bands and bars: 95 % intervals over problems"
-    _caption(ax, known | {i.n for i in (budget or {}).values()}, drawn, _seeds(*curves.values()))
+    seeds = _seeds(*curves.values())
+    _caption(ax, known | {i.n for i in (budget or {}).values()}, f"bands and bars: {_over(seeds)}", seeds)
     return titled(fig, headlines.after_rounds(curves))
 
 
@@ -216,7 +217,7 @@ def forest(
         ax.grid(visible=False, axis="y")
     axes[0, 0].set_yticks(range(len(settings)), settings)
     axes[0, 0].set_ylim(len(settings) - 0.4, -0.6)
-    drawn = "bars: 95 % intervals over problems" + (f"; dashed: {base}" if base in settings else "")
+    drawn = f"bars: {_over(_seeds(table))}" + (f"; dashed: {base}" if base in settings else "")
     drawn += f"; dotted: {reference}" if reference else ""
     _caption(axes[0, 0], set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
     about = about or next(iter(titles))
@@ -256,7 +257,7 @@ def front(table: pd.DataFrame, across: str, upwards: str, labels: Mapping[str, s
     _name_points(ax, x[0], y[0], [labels[name] for name in settings])
     ax.set(xlabel=labels[across], ylabel=labels[upwards])
     ax.grid(axis="both")
-    drawn = "bars: 95 % intervals over problems"
+    drawn = f"bars: {_over(_seeds(table))}"
     _caption(ax, set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
     words = [labels[one].partition(" (")[0].capitalize() for one in (across, upwards)]
     ends = [100 * wide.loc[m, "value"].reindex(list(settings) + apart).rename(labels) for m in (across, upwards)]
@@ -321,7 +322,7 @@ def over(
     _from_zero(ax, most=100)
     _legend_right(ax)
     gaps = [_compare(ax, curves, *pair) for pair in compared]
-    drawn = "bands: 95 % intervals over problems" + ("; arrows: compared pairs" if gaps else "")
+    drawn = f"bands: {_over(_seeds(*curves.values()))}" + ("; arrows: compared pairs" if gaps else "")
     _caption(ax, {n for c in curves.values() if "n" in c for n in c["n"]}, drawn, _seeds(*curves.values()))
     return titled(fig, headlines.pairs(gaps) if gaps else headlines.from_to(curves))
 
@@ -378,7 +379,7 @@ def rate_bars(table: pd.DataFrame, across: str, by: str, label: str, what: str, 
             interval where these are missing) and, if known, ``n``.
         label: what is a rate of what.
         what: the same in a word or two, for the title.
-        about: of which bar in each group the title is; the first if not given.
+        about: which bar of each group the title is about; the first if not given.
     """
     fig, ax = _axes(WIDTH, 3.4)
     groups, bars = list(dict.fromkeys(table[across])), list(dict.fromkeys(table[by]))
@@ -393,7 +394,7 @@ def rate_bars(table: pd.DataFrame, across: str, by: str, label: str, what: str, 
     ax.set_xticks(range(len(groups)), groups)
     ax.set(ylabel=label, ylim=(0, 100))
     _legend_right(ax)
-    drawn = "whiskers: 95 % intervals over problems"
+    drawn = f"whiskers: {_over(_seeds(table))}"
     _caption(ax, set(table["n"]) if "n" in table else set(), drawn, _seeds(table))
     return titled(fig, headlines.bars(table, across, by, what, about))
 
@@ -409,7 +410,7 @@ def loss_curves(
         end_to_end: whether the logs are phases of one training, each of which goes on where the one before ended.
 
     Batches grouped by length make it jump, since long examples are harder than short ones: the line is smoothed
-    (:func:`~cycle_utils.analysis.headlines.smoothed`), the entries themselves stand faintly behind it.
+    (:func:`~cycle_utils.analysis.headlines.smoothed`), the entries themselves are drawn faintly.
     """
     fig, ax = _axes(WIDTH, 3.2)
     begin = 0
@@ -615,8 +616,13 @@ def _legend_right(ax: Axes) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
 
 
+def _over(seeds: int) -> str:
+    """What intervals are over, see :mod:`~cycle_utils.analysis.stats`."""
+    return f"95 % intervals over {'trainings and ' if seeds > 1 else ''}problems"
+
+
 def _seeds(*tables: pd.DataFrame) -> int:
-    """How many seeds stand behind what is drawn: one where the tables do not say."""
+    """From how many seeds the drawing comes: one where the tables do not say."""
     lists = (values for table in tables if BY_SEED in table for values in table[BY_SEED])
     return max((len(values) for values in lists if isinstance(values, list)), default=1)
 

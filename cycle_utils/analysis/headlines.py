@@ -27,7 +27,7 @@ def listed(shares: Mapping[str, float], most: int = MOST) -> str:
 
 
 def _in_percent(shares: Mapping[str, float]) -> dict[str, str]:
-    """The known ones as text, with a digit behind the point where all lie close together."""
+    """The known ones as text, with a digit after the point where all lie close together."""
     known = {name: 100 * share for name, share in shares.items() if not math.isnan(share)}
     close = len(known) > 1 and max(known.values()) - min(known.values()) < 2
     return {name: f"{value:.{int(close)}f} %" for name, value in known.items()}

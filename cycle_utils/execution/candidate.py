@@ -1,7 +1,7 @@
 """One program under judgement, as something to ask: its process, restarted when it is lost, and its time.
 
 The tests of a function share one time limit. A test that runs into it is a time-out; the tests after it share
-half a limit more, in a new process, each at most its equal part. Tests after a crash go on in a new process
+half a limit more, in a new process, each at most an equal part of it. Tests after a crash go on in a new process
 with the time that is left.
 """
 
@@ -37,7 +37,7 @@ class Candidate:
         busy: whether the machine was busy when a limit was hit. Unless the verdict is to be ``final``, the tests
             after that are not asked: the program will be judged again.
         seconds: CPU seconds of the processes that have ended.
-        lost: why the process ended last of all that were lost.
+        lost: why the last process that was lost ended.
         border: the judge's end of the border to the process that there is now.
     """
 
@@ -136,7 +136,7 @@ class Candidate:
         return self._exchange(what, arguments, len(self.suite.specs))
 
     def ready(self) -> Answer | None:
-        """See to it that there is a process; the reason, where there can be none."""
+        """Make sure that there is a process; return the reason if there can be none."""
         if self._left <= 0:
             return Answer(LOADING, "timeout")
         try:

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from transformers.utils import logging as transformers_logging
 
 from cycle_utils.execution import Judge, Verdict
+from cycle_utils.execution.judge import DEFAULTS, from_environment
 from cycle_utils.problems import Problem
 
 OURS = "CYCLE_"  # how environment variables begin that pieces must see
@@ -29,7 +30,7 @@ CHUNK = 200  # programs judged in one piece: a judge takes half a second to star
 
 
 class NoCluster(RuntimeError):
-    """The cluster that was asked for is not to be had."""
+    """The cluster that was asked for cannot be used."""
 
 
 def each(
@@ -71,7 +72,7 @@ def _piece(function: Callable[[Any], Any], item: Any, index: int) -> Any:
 
 
 def _far_piece(variables: Mapping[str, str], function: Callable[[Any], Any], item: Any, index: int) -> Any:
-    """A piece in another process, under this one's variables: it may have been started when they were others.
+    """A piece in another process, with this one's variables: it may have been started when they had other values.
 
     The cluster's address is not among them: what a piece judges, its own machine judges.
     """
@@ -141,9 +142,10 @@ class ClusterJudge:
         options: of :class:`Judge`. ``workers`` is how many programs each process of the cluster judges at a time.
     """
 
-    def __init__(self, scheduler: str | None, chunk: int = CHUNK, workers: int = 2, **options: Any) -> None:
-        self.scheduler, self.chunk, self.workers = scheduler, chunk, workers
-        self.options = {**options, "workers": workers if scheduler else 1}
+    def __init__(self, scheduler: str | None, chunk: int = CHUNK, workers: int | None = None, **options: Any) -> None:
+        self.scheduler, self.chunk = scheduler, chunk
+        self.workers = workers or (DEFAULTS | from_environment())["workers"]
+        self.options = {**options, "workers": self.workers if scheduler else 1}
 
     def __enter__(self) -> ClusterJudge:
         return self

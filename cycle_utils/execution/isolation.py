@@ -49,7 +49,8 @@ def require(layers: dict[str, str]) -> None:
         reasons = ", ".join(f"{name} ({reason})" for name, reason in missing.items())
         raise IsolationError(
             f"This machine does not isolate {reasons}: judge on a Linux machine with user namespaces or with Landlock "
-            "and seccomp, or run untrusted programs unconfined with Judge(allow_unisolated=True)."
+            "and seccomp, or run untrusted programs unconfined with Judge(allow_unisolated=True), in a notebook with "
+            """the environment variable CYCLE_JUDGE='{"allow_unisolated": true}'."""
         )
 
 

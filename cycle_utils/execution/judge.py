@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import marshal
+import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cycle_utils.execution import program
 from cycle_utils.execution.isolation import require
@@ -24,10 +26,42 @@ REFERENCE_FACTOR, REFERENCE_LIMIT, REFERENCES = (
     2,
 )  # and the limit of that solution, over the judge's own; tried
 LEAST_MEMORY_MB = 64  # Python itself needs about half of this
+DEFAULTS: dict[str, Any] = {
+    "workers": 2, "time_limit": 3.0, "memory_limit_mb": 1024, "packages": ("numpy",), "allow_unisolated": False,
+}  # fmt: skip
+OPTIONS = "CYCLE_JUDGE"  # environment variable: what judges are told that are given nothing else
+_KINDS = {int: "a whole number", float: "a number", tuple: "a list of names", bool: "true or false"}
+
+
+def from_environment() -> dict[str, Any]:
+    """The options in :data:`OPTIONS`, a JSON object such as ``{"workers": 8, "allow_unisolated": true}``.
+
+    Raises:
+        ValueError: it is none, or has an option that a judge does not know, or of another type.
+    """
+    text = os.environ.get(OPTIONS) or "{}"
+    try:
+        given = dict(json.loads(text))
+    except (TypeError, ValueError):
+        raise ValueError(f"{OPTIONS} is {text!r}; give a JSON object of {', '.join(DEFAULTS)}") from None
+    for name, value in given.items():
+        if name not in DEFAULTS:
+            raise ValueError(f"{OPTIONS} has {name!r}; a judge has {', '.join(DEFAULTS)}")
+        kind = type(DEFAULTS[name])
+        if type(value) not in {float: (int, float), tuple: (list,)}.get(kind, (kind,)):
+            raise ValueError(f"{OPTIONS} has {name} {value!r}; give {_KINDS[kind]}")
+    return given
+
+
+def limits() -> dict[str, Any]:
+    """Those of :func:`from_environment` on which verdicts depend."""
+    return {name: value for name, value in from_environment().items() if name not in ("workers", "allow_unisolated")}
 
 
 class Judge:
     """Judges programs in isolated processes. Use it in a ``with`` statement, or call :meth:`close`.
+
+    What is not given is as the environment variable :data:`OPTIONS` says, else as :data:`DEFAULTS`.
 
     Args:
         workers: programs judged at the same time.
@@ -47,13 +81,18 @@ class Judge:
 
     def __init__(
         self,
-        workers: int = 2,
-        time_limit: float = 3.0,
-        memory_limit_mb: int = 1024,
-        packages: Sequence[str] = ("numpy",),
-        allow_unisolated: bool = False,
+        workers: int | None = None,
+        time_limit: float | None = None,
+        memory_limit_mb: int | None = None,
+        packages: Sequence[str] | None = None,
+        allow_unisolated: bool | None = None,
         without: Sequence[str] = (),
     ):
+        asked = (workers, time_limit, memory_limit_mb, packages, allow_unisolated)
+        own = {name: value for name, value in zip(DEFAULTS, asked) if value is not None}
+        workers, time_limit, memory_limit_mb, packages, allow_unisolated = (
+            DEFAULTS | from_environment() | own
+        ).values()
         if workers < 1:
             raise ValueError(f"workers={workers}: give at least 1.")
         if not time_limit > 0:
@@ -91,12 +130,12 @@ class Judge:
         """Judge the i-th completion as an answer to the i-th problem; the verdicts in that order.
 
         Identical programs of a problem are judged once. What cannot be judged (a problem without tests, a
-        completion that is no text) gets a verdict ``error`` that says so, and the rest is judged.
+        completion that is not text) gets a verdict ``error`` that says so, and the rest is judged.
 
         Args:
             progress: show a progress bar with programs a second.
             save_to: a JSON-lines file to which each verdict is added as it comes. Verdicts that are there already
-                (same problem, program and limits) are taken from it, so that a broken-off batch goes on.
+                (same problem, program and limits) are taken from it, so that an interrupted batch goes on.
 
         Raises:
             ValueError: problems and completions differ in number.

@@ -1,4 +1,4 @@
-"""The referees' processes, and the batch that is shared out among them.
+"""The referees' processes, and the batch that is divided among them.
 
 Nothing is lost when a referee is killed: it is replaced, and its programs are judged again. A program that
 takes its referee down twice is called crashed.
@@ -68,7 +68,7 @@ class Job:
 
 
 class Worker:
-    """One referee's process, and the jobs that lie with it.
+    """One referee's process, and the jobs that it has been given.
 
     Attributes:
         layers: which layers of isolation hold; see :mod:`cycle_utils.execution.isolation`.

@@ -64,7 +64,7 @@ def _names(code: CodeType) -> set[str]:
 
 
 def readings(problem: Problem, completion: str) -> list[str]:
-    """The programs that ``completion`` may stand for, likeliest first.
+    """The programs that ``completion`` may stand for, most probable first.
 
     A byte order mark and other line ends are read as Python reads them in a file.
     """
@@ -117,7 +117,7 @@ class Program:
 
 
 class NoProgram(Exception):
-    """No reading compiles. ``name``, ``message`` and ``line`` say why not the likeliest."""
+    """No reading compiles. ``name``, ``message`` and ``line`` say why the most probable one does not."""
 
     def __init__(self, error: Exception, source: str):
         super().__init__(str(error))
@@ -168,7 +168,7 @@ def _continued(prompt: str, completion: str) -> list[str]:
 def preamble(prompt: str, entry_point: str) -> tuple[str, bool]:
     """The prompt's code before the entry point's own ``def``, and whether the prompt has that ``def``.
 
-    The code is empty when it is no Python, as a description in plain words is not.
+    The code is empty when it is not Python, as a description in plain words is not.
     """
     found = list(re.finditer(rf"^(?:async[ \t]+)?def[ \t]+{re.escape(entry_point)}\b", prompt, re.MULTILINE))
     text = prompt[: found[-1].start()] if found else prompt

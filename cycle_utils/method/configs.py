@@ -21,6 +21,7 @@ from cycle_utils.problems.tinyprograms import AMBIGUITY
 
 FAULTS = ("own", "mutated")
 TRAINED_STYLES = ("cycle", "chat")
+Redraws = Annotated[Natural, Le(MOST_REDRAWS)]
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Loop(Checked):
     shuffled: bool = later(False)
     strays: bool = later(False)
     bare: bool = later(False)
-    redraws: Annotated[Natural, Le(MOST_REDRAWS)] = later(0)
+    redraws: Redraws = later(0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

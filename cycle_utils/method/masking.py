@@ -1,4 +1,4 @@
-"""Past Generation Masking (PGM): tokens of the faulty program are hidden in training, so that copying does not pay.
+"""Past Generation Masking (PGM): tokens of the faulty program are hidden in training, to discourage copying.
 
 A *span* of prompt tokens (the past generation) goes with an example; :class:`PGMCollator` hides each of them with
 probability ``mask_ratio`` by setting its attention mask to 0: the token stays in place, nothing attends to it, the
@@ -107,9 +107,9 @@ class PGMCollator:
 
 @torch.inference_mode()
 def explicit_positions(model) -> bool:
-    """Whether a model must be told the positions of its tokens, for it counts only those that are not hidden.
+    """Whether a model must be told the positions of its tokens, since it counts only those that are not hidden.
 
-    There, a hidden token would move all that stands behind it: the model is asked whether ``a [hidden] b c`` gives it
+    There, a hidden token would move all that come after it: the model is asked whether ``a [hidden] b c`` gives it
     what ``a b c`` does.
 
     Raises:

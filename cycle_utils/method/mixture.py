@@ -105,7 +105,7 @@ def plain_example(
 
 
 def fitting(makers: Iterable[Callable[[int], dict[str, Any]]], model) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """The examples that a model's context has room for, and notes on the others, which are told.
+    """The examples that a model's context has room for, and notes on the others, which are logged.
 
     Args:
         makers: each makes an example of at most so many tokens, or raises :class:`NoRoom`.

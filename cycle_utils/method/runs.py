@@ -32,6 +32,7 @@ from filelock import FileLock
 
 from cycle_utils import paths
 from cycle_utils.config import config_dict, without_defaults
+from cycle_utils.execution.judge import from_environment, limits
 from cycle_utils.method import processes
 from cycle_utils.models.gguf import digest_of, is_gguf
 from cycle_utils.models.loading import ADAPTER, SIZED, TINY, adapter_digest, base_of, locate
@@ -45,6 +46,7 @@ ATTEMPTS = "attempts.parquet"
 SITTINGS = "sittings.json"  # in an unfinished run's folder: seconds spent before the last sitting, and when that began
 STORED, LEDGER = "CYCLE_STORED", "CYCLE_LEDGER"  # environment variables: see the module and :func:`build`
 ONLY, FIRST = "only", "first"  # values of the former
+_UNJUDGED = ("Pretrain", "FineTune")  # stages on which no verdict has a bearing
 _WEIGHTS = (".safetensors", ".bin")
 _TEMPLATES = "additional_chat_templates"  # a folder within a model's
 _ABOUT = (RECORD, "origin.json")  # files of a model folder that say where it comes from, and shape nothing
@@ -87,10 +89,12 @@ def key_of(config: Any) -> str:
     by what is in it too, and not at all where it is what the Hub would give. The name of a model that runs elsewhere
     counts as it is, a folder in it by its content. Equal numbers are equal, as configs hold them.
     A field declared with :func:`later` counts only where it is set: an option that came after runs were made
-    leaves the names of those runs as they were.
+    leaves the names of those runs as they were. So does an environment that says nothing on the judge's limits.
     """
     text = json.dumps(_by_content(without_defaults(config, config_dict(config))), sort_keys=True)
     text += f"/{METHOD}" if METHOD > 1 else ""
+    judged = {} if type(config).__name__ in _UNJUDGED else limits()
+    text += f"/{json.dumps(judged, sort_keys=True)}" if judged else ""
     return f"{type(config).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -137,7 +141,7 @@ def model_digest(folder: Path) -> str:
 
 
 def _shapes(name: str) -> bool:
-    """Whether a file of a model folder, beside its weights, says something on how the model answers."""
+    """Whether a file of a model folder, beside its weights, says something about how the model answers."""
     is_one = name.endswith((".json", ".jinja", ".txt", ".model", ".tiktoken", ".py")) and name not in _ABOUT
     return is_one and ("/" not in name or name.startswith(_TEMPLATES))
 
@@ -182,7 +186,7 @@ def build(
     processes (see :mod:`~.method.processes`), which must all call this, the main one takes the lock and writes.
 
     Args:
-        make: fills the folder and returns notes (JSON data). It may find what a cut-off run left there.
+        make: fills the folder and returns notes (JSON data). It may find what an interrupted run left there.
         title: what is said to be built or reused.
         whole: its weights are wanted, which a published run does not have.
         together: ``make`` is called in all processes, as a training must be; otherwise the others only wait.
@@ -214,7 +218,7 @@ def build(
 
 @contextlib.contextmanager
 def _to_itself(folder: Path) -> Iterator[None]:
-    """While a run is made: two notebooks may want the same earlier stage at once. A finished one is only read."""
+    """Lock a run while it is made: two notebooks may want it at once. A finished one is only read."""
     if (folder / RECORD).is_file():
         yield
         return
@@ -251,7 +255,7 @@ def _made(config: Any, key: str, folder: Path, make: Callable[[Path], Mapping[st
 
 
 def _earlier_sittings(folder: Path, now: float) -> float:
-    """Seconds that cut-off sittings spent on a run, each up to the last file that it left; this one's start is noted."""
+    """Seconds that earlier sittings spent on a run, each up to the last file that it left; notes this one's start."""
     notes = folder / SITTINGS
     spent, begun = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else (0.0, now)
     files = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
@@ -419,5 +423,6 @@ def environment() -> dict[str, Any]:
         "source": source_hash(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        **({"judge": told} if (told := from_environment()) else {}),
         **{name: metadata.version(name) for name in _PACKAGES},
     }

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Diverged(RuntimeError):
-    """A training whose losses or weights are no numbers any more. The message says at which step, and what to try."""
+    """A training whose losses or weights are no longer numbers. The message says at which step, and what to try."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class TrainSettings(Checked):
     ``compiled`` trains through torch.compile in bfloat16: half as fast again on a CPU where all batches have
     one shape; it needs a C++ compiler. ``bf16`` computes in bfloat16 on a CPU too, with weights in float32: faster only
     where the processor has instructions for it. ``target_logits`` computes logits at the positions of targets alone:
-    the same loss, in less time and memory where the vocabulary is large. ``lora`` trains low-rank adapters of every linear layer (rank
-    ``lora_rank``, scaled by 2) instead of all weights; the run then keeps the whole model or, unless ``merged``,
-    the adapters alone, which name the folder or Hub ID of their base. ``gradient_checkpointing`` computes activations
-    twice to hold those of one layer only. Betas, weight decay and the cosine are the artifact's [artifact: the
-    defaults of its training script].
+    the same loss, in less time and memory where the vocabulary is large. ``lora`` trains low-rank
+    adapters of every linear layer (rank ``lora_rank``, scaled by 2) instead of all weights; the run then keeps the
+    whole model or, unless ``merged``, the adapters alone, which name the folder or Hub ID of their base.
+    ``gradient_checkpointing`` computes activations twice to hold those of one layer only. Betas, weight decay and the
+    cosine are the artifact's [artifact: the defaults of its training script].
     """
 
     steps: Count = 400
@@ -130,7 +130,7 @@ class _TellEpoch(TrainerCallback):
 def per_process(settings: TrainSettings, count: int) -> tuple[int, int]:
     """``batch_size`` and ``accumulation`` of each of ``count`` processes, which together make one global batch.
 
-    Accumulation is shared out first: it costs time, the batch fills the device.
+    Accumulation is divided first: it costs time, whereas the batch fills the device.
 
     Raises:
         ValueError: the global batch cannot be shared evenly.
@@ -197,7 +197,7 @@ class _Trainer(Trainer):
         return loss
 
     def _save_checkpoint(self, *args, **kwargs) -> None:
-        check_weights(self.model, self.state.global_step, self.settings)  # else it could only be gone on from in vain
+        check_weights(self.model, self.state.global_step, self.settings)  # no use to go on from it
         super()._save_checkpoint(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):
@@ -222,7 +222,7 @@ def train(
     model, examples: Sequence[Mapping[str, Any]], collator: PGMCollator, settings: TrainSettings, folder: Path,
     progress: bool = True,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Train ``model`` in place; checkpoints go to ``folder/checkpoints`` and a cut-off run goes on from the last.
+    """Train ``model`` in place; checkpoints go to ``folder/checkpoints`` and an interrupted run goes on from the last.
 
     Under ``settings.lora`` the adapters are saved in ``folder/adapter``, or in ``folder`` itself where a run is to keep
     nothing else, and then merged into the model. Several processes (:mod:`cycle_utils.method.processes`) must all call
@@ -232,7 +232,7 @@ def train(
         the loss curve: ``step`` and ``loss`` (mean over the target tokens, in nats) for each logged step.
 
     Raises:
-        Diverged: losses or weights are no numbers any more.
+        Diverged: losses or weights are no longer numbers.
         ValueError: no examples, one that is longer than the model's context, a global batch that the processes cannot
             share (:func:`per_process`), a model that PGM cannot hide tokens from (:func:`explicit_positions`), or what
             several processes cannot do: adapters under FSDP, and a model that cannot be told how many tokens its loss
@@ -378,7 +378,7 @@ def _with_adapters(model, settings: TrainSettings):
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint: the Trainer writes ``trainer_state.json`` last.
 
-    One with files that were torn after that, as by a full disk or a power cut, is passed over, with a word.
+    One with files that were torn after that, as by a full disk or a power cut, is passed over, with a warning.
     """
     written = [p for p in Path(folder).glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
     for checkpoint in sorted(written, key=_step, reverse=True):

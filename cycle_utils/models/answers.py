@@ -3,7 +3,7 @@
 Such a model was asked for one fenced block of Markdown. What it gives is read by CommonMark's rule for fences
 (https://spec.commonmark.org, "Fenced code blocks"): three or more backticks or tildes, closed by as many or more of the
 same at no more than three columns deeper, so that a fence in a docstring closes nothing. Beyond the rule are read: a
-fence behind text on its line, a closing one behind the last line of code, all of it on one line, tags such as
+fence after text on its line, a closing one at the end of the last line of code, all of it on one line, tags such as
 ``[PYTHON]``, interactive sessions, and code without any fence. What a model thinks aloud is no part of its answer.
 """
 
@@ -56,9 +56,9 @@ def answered(answer: str, entry_point: str | None, prompt: str = "") -> str:
 
 
 def is_answered(answer: str, entry_point: str | None, prompt: str = "") -> bool:
-    """Whether an answer holds a closed block with a program: what a model says behind it is seldom another one.
+    """Whether an answer holds a closed block with a program: what a model says after it is seldom another one.
 
-    A model that would correct itself behind its first program is not waited for.
+    A model that would correct itself after its first program is not waited for.
     """
     blocks = [block.code for block in _python_blocks(_said(answer)) if block.is_closed]
     if entry_point is None:
@@ -97,7 +97,7 @@ class _Block:
 
     @property
     def text(self) -> str:
-        """The code; a closing fence behind its last line is none of it."""
+        """The code; a closing fence at the end of its last line is not part of it."""
         text = "\n".join(self.lines)
         return text if self.is_closed else text.rstrip().removesuffix(self.fence)
 
@@ -133,7 +133,7 @@ def _fenced(answer: str) -> list[_Block]:
             if found and current.is_closed_by(found):
                 current.is_closed, current = True, None
             elif found and _is_language(found["info"]) and _width(found["indent"]) <= current.indent:
-                current = _opened(blocks, found)  # the block before it was closed behind its last line, or never
+                current = _opened(blocks, found)  # the block before it was closed at the end of its last line, or never
             else:
                 current.add(line)
         elif one := _ONE_LINE.search(line):

@@ -10,7 +10,7 @@ read alone, without padding, and laid into a free slot so that it ends where the
                ............cccccc|        the next tokens of all are written at |
 
 Prompts that are the same are read once, and so is the beginning that all prompts of a call share. What a row is given
-does not depend on its neighbours, but for float noise, unless its random numbers do (:class:`BatchDraws`).
+does not depend on its neighbours, except for float noise, unless its random numbers do (:class:`BatchDraws`).
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Made:
 
 
 class Choose(Protocol):
-    """How the next tokens are chosen: from logits (rows, vocabulary), for these sequences, at these tokens of theirs."""
+    """How the next tokens are chosen: from logits (rows, vocabulary), for these sequences as far as they are made."""
 
     def __call__(self, logits: torch.Tensor, rows: Sequence[Made]) -> torch.Tensor: ...
 
 
 def greedy(logits: torch.Tensor, rows: Sequence[Made]) -> torch.Tensor:
-    """The likeliest tokens."""
+    """The most probable tokens."""
     return logits.argmax(-1)
 
 
@@ -98,7 +98,7 @@ class OwnDraws:
 
 
 def nucleus(logits: torch.Tensor, top_p: float, drawn: torch.Tensor) -> torch.Tensor:
-    """Tokens from the least set of likeliest ones that holds ``top_p`` of the probability [Holtzman et al. 2020].
+    """Tokens from the smallest set that holds ``top_p`` of the probability [Holtzman et al. 2020].
 
     Args:
         logits: (rows, vocabulary), divided by the temperature.
@@ -238,7 +238,7 @@ class _Slots:
         return self.made.pop()
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (rows, vocabulary) behind one more token of each row."""
+        """Logits (rows, vocabulary) after one more token of each row."""
         frame, device = self.frame, tokens.device
         if frame.end == frame.columns:
             self._move(frame.longest)
@@ -279,7 +279,7 @@ class _Reader:
             self.shared = 0
 
     def take(self, prompts: Sequence[Sequence[int]]) -> list[tuple[torch.Tensor, list]]:
-        """For each prompt the logits (vocabulary,) behind it and its states, as :meth:`_Slots.add` wants them."""
+        """For each prompt the logits (vocabulary,) after it and its states, as :meth:`_Slots.add` wants them."""
         wanted = [tuple(prompt) for prompt in prompts]
         self._read(sorted({one for one in wanted if one not in self.read}, key=len))
         taken = []
@@ -319,7 +319,7 @@ class _Reader:
         return cache
 
     def _whole(self, states: torch.Tensor, skipped: int) -> torch.Tensor:
-        """States (heads, columns, size) without the padding behind the common beginning."""
+        """States (heads, columns, size) without the padding after the common beginning."""
         if not skipped:
             return states
         return torch.cat([states[:, : self.shared], states[:, self.shared + skipped :]], 1)
@@ -349,7 +349,7 @@ def decode(
         ends: tokens that end a sequence.
         most: new tokens of one sequence.
         width: sequences under way at a time. Slots are filled again when an eighth of them is free.
-        enough: whether a sequence needs no more tokens; asked behind each token.
+        enough: whether a sequence needs no more tokens; asked after each token.
     """
     if not prompts:
         return

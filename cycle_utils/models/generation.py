@@ -105,7 +105,7 @@ _Fresh = Iterator[tuple[Sequence[_Job], Sequence[tuple[Made, str]], list[str]]] 
 
 def _in_batches(model, tokenizer, ids, order, found, sampling: Sampling, seed: int, finished, names) -> _Fresh:
     """One batch after the other, each with one stream of random numbers that goes on from the last one's."""
-    if not found:  # else the stream has restored the state behind its last batch
+    if not found:  # else the stream has restored the state after its last batch
         set_seed(seed)
     for start in range(len(found), len(order), sampling.batch_size):
         jobs = order[start : start + sampling.batch_size]
@@ -132,7 +132,7 @@ def _own_seed(seed: int, name: str, sample: int) -> int:
 def _decoded(
     model, tokenizer, ids, jobs: Sequence[_Job], choose: Choose, sampling: Sampling, finished, ordered: bool = True
 ) -> Iterator[tuple[Made, str]]:
-    """What :func:`~cycle_utils.models.decoding.decode` makes of some jobs, with its text, as it comes or in their order."""
+    """What :func:`~cycle_utils.models.decoding.decode` makes of some jobs, with its text, as it comes or in order."""
 
     def enough(made: Made) -> bool:
         looked_at = len(made.tokens) % LOOK_EVERY == 0
@@ -221,7 +221,7 @@ def _elsewhere(
 
 
 def _ends(model, tokenizer) -> list[int]:
-    """Tokens that end a text: all special ones, for nothing behind one belongs to it, and those of the model folder."""
+    """Tokens that end a text: all special ones, as nothing after one belongs to it, and those of the model folder."""
     turn = model.generation_config.eos_token_id
     return sorted({*tokenizer.all_special_ids, *(turn if isinstance(turn, list) else [turn])} - {None})
 
@@ -234,7 +234,7 @@ def _random_states() -> list[str]:
 def _write_stream(
     stream: Path | None, made: Sequence[tuple[int, int, Completion]], usage: Mapping[str, int], states: Sequence[str]
 ) -> None:
-    """One line: completions with their jobs, what they cost, and the state of the random numbers behind them."""
+    """One line: completions with their jobs, what they cost, and the state of the random numbers after them."""
     if stream:
         rows = [[i, s, one.text, one.ended] for i, s, one in made]
         with stream.open("a", encoding="utf-8") as file:
@@ -253,7 +253,7 @@ def _read_stream(stream: Path | None, usage: Counter) -> list[tuple[int, int, Co
         try:
             row = json.loads(line)
         except ValueError:
-            break  # what lies behind a damaged line is made again
+            break  # what comes after a damaged line is made again
         whole.append(line)
         found += [(i, s, Completion(whole_text(text), ended)) for i, s, text, ended in row["made"]]
         usage.update(row["usage"])

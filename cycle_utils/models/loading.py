@@ -86,7 +86,7 @@ def count_parameters(model: str | Path) -> int:
 def load_tokenizer(model: str | Path):
     """The tokenizer, padding on the left, with a pad token, checked on indented code; none of a served model.
 
-    One that puts its end token behind each text, which ends a prompt before it is answered, is kept from it.
+    One that puts its end token after each text is kept from doing so: it would end a prompt before it is answered.
 
     Raises:
         ValueError: the tokenizer changes code in a round trip, or has more tokens than the model's embedding.
@@ -125,7 +125,7 @@ def _check_size(tokenizer, root: str) -> None:
 
 
 def _end_nothing(tokenizer, root: str) -> None:
-    """Keep a tokenizer from putting special tokens behind a text."""
+    """Keep a tokenizer from putting special tokens after a text."""
     plain, whole = (tokenizer("x", add_special_tokens=special)["input_ids"] for special in (False, True))
     begin = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
     behind = whole[begin + len(plain) :]
@@ -161,7 +161,7 @@ def load_model(model: str | Path, bf16: bool = False):
     that a model brings along is run only where the environment variable :data:`TRUST` is 1.
 
     Args:
-        bf16: turn it to bfloat16 when all is loaded: to generate, not to train.
+        bf16: convert it to bfloat16 once it is loaded: to generate, not to train.
 
     Raises:
         ValueError: adapters made for another base, or a model that brings code along which is not trusted.

@@ -1,8 +1,8 @@
 """What a model folder's own generation config asks for, beyond what a :class:`~.sampling.Sampling` says.
 
 Instruction-tuned models ship such wishes (a repetition penalty, a top-k), and ``transformers`` and servers follow them
-unasked. Here they are told and left out, since a penalty on repetition alone changes how much a model copies; with
-``Sampling.own_options`` they are done.
+unasked. Here they are reported and left out, since a penalty on repetition alone changes how much a model copies; with
+``Sampling.own_options`` they are followed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Shaped:
 
     Args:
         prompts: token IDs, by number of a sequence.
-        temperature: with which ``choose`` draws; 0 if it takes the likeliest.
+        temperature: with which ``choose`` draws; 0 if it takes the most probable.
 
     Raises:
         ValueError: an option that is not known here.

@@ -1,8 +1,8 @@
 """Which part of a model's text is the program: the entry point's first whole definition and what it needs.
 
-A model that continues a prompt goes on behind its answer: it repeats the function until its tokens run out, tests it,
+A model that continues a prompt goes on after its answer: it repeats the function until its tokens run out, tests it,
 explains it. What stands there must neither fail a right program (the last repetition is cut in half, a call raises)
-nor count as a part of it. So the syntax tree decides, not the look of a line, and text that goes on behind the program
+nor count as a part of it. So the syntax tree decides, not the look of a line, and text that goes on after the program
 never changes what came before: :func:`is_whole` tells as soon as more of it is of no use.
 """
 
@@ -28,14 +28,14 @@ def trim(completion: str, entry_point: str | None, prompt: str = "", strays: boo
     """The program in a text that continues a prompt, as a completion of that prompt.
 
     It is what stands up to the end of the entry point's first whole definition (or of the body, for a text that goes
-    on within the definition that the prompt began) and, of what stands behind, the first definition of each name that
-    it needs and does not have. A text whose definition is nowhere whole, for it is cut off or no Python, ends before
-    the first line at the left margin behind it that begins no definition; one without the entry point is kept as far
+    on within the definition that the prompt began) and, of what follows, the first definition of each name that
+    it needs and does not have. A text whose definition is nowhere whole, as it is cut off or not Python, ends before
+    the first line at the left margin after it that begins no definition; one without the entry point is kept as far
     as it is Python. A program that reads standard input ends before the next header of a template.
 
     Args:
-        prompt: what the text continues; names that it defines need no definition behind the program.
-        strays: keep a text without the entry point, and take a body for the program though a definition stands behind
+        prompt: what the text continues; names that it defines need no definition after the program.
+        strays: keep a text without the entry point, and take a body for the program though a definition follows
             it. Else, as the tiny LM's loops were published, all from the first line at the left margin of such a text
             goes, and a definition counts wherever it stands.
     """
@@ -99,7 +99,7 @@ def _is_top(line: str) -> bool:
 
 
 def parsed(code: str) -> ast.Module | None:
-    """The syntax tree of some code; none if it is no Python."""
+    """The syntax tree of some code; none if it is not Python."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of invalid escapes
             return ast.parse(code)
@@ -142,7 +142,7 @@ def _is_definition(node: ast.stmt, name: str) -> bool:
 
 
 def _with_needs(source: Sequence[str], end: int, closed: int, prompt: str, opening: str) -> _Found:
-    """The program up to line ``end``, and of the lines behind what it needs.
+    """The program up to line ``end``, and of the lines after it what it needs.
 
     Args:
         closed: where the definition is known to be over; the text's end does not show it.
@@ -169,7 +169,7 @@ class _Statement:
 
 
 def _statements(source: Sequence[str], begin: int) -> Iterable[_Statement]:
-    """The statements behind a line, as far as the text is Python."""
+    """The statements after a line, as far as the text is Python."""
     tops = [n for n in range(begin, len(source)) if _is_top(source[n])]
     while tops:
         for end in [*tops[1:], len(source)]:

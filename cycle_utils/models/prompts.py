@@ -1,4 +1,4 @@
-"""Prompts: the one-time prompt, the refine template with the span of each field, and completion trimming.
+"""Prompts: the one-time prompt, and the refine template with the span of each field.
 
 The styles ``cycle`` and ``plain`` are text that a model continues; ``chat`` is a conversation with an
 instruction-tuned model, whose answer holds the program in a fenced block.
@@ -69,7 +69,7 @@ def one_time_prompt(problem: Problem, style: str = "cycle", render: Render = tra
 
 
 def commented(text: str) -> str:
-    """Each line behind ``# ``; empty lines as ``#``; nothing of nothing, which leaves a field blank."""
+    """Each line after ``# ``; empty lines as ``#``; nothing of nothing, which leaves a field blank."""
     if not text:
         return ""
     return "\n".join(f"# {line}" if line.strip() else "#" for line in text.split("\n"))
@@ -143,7 +143,7 @@ def _laid_out(description: str, *pieces: str | tuple[str, str], end: str = "") -
 
 
 def _plain(problem: Problem, code: str, feedback: str) -> Prompt:
-    """The fields as prose before the docstring's closing quotes, or behind a prompt that has no docstring."""
+    """The fields as prose before the docstring's closing quotes, or after a prompt that has no docstring."""
     head = problem.prompt.rstrip()
     quotes = next((q for q in ('"""', "'''") if head.endswith(q)), "")
     indent = re.match(r"\s*", head.rsplit("\n", 1)[-1])[0]  # that of a docstring within a function, or none
@@ -204,7 +204,7 @@ def _fenced(code: str) -> str:
 
 
 def _conversation(turns: Sequence[str], render: Render) -> Prompt:
-    """A prompt of turns, the user's first and then by turns the assistant's and the user's."""
+    """A prompt of turns, the user's first and then the assistant's and the user's in turn."""
     messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
     return Prompt(render(messages), messages=messages)
 
@@ -241,7 +241,7 @@ def shown_code(problem: Problem, completion: str) -> str:
 
 
 def refine_target(problem: Problem, solution: str, style: str = "cycle") -> str:
-    """What a refine example teaches: the whole program, behind the newline that a prompt leaves to it.
+    """What a refine example teaches: the whole program, after the newline that a prompt leaves to it.
 
     In the style ``chat`` it is an answer: the program in a fenced block.
     """

@@ -27,8 +27,8 @@ DRAWS = ("batch", "own")
 class Sampling(Checked):
     """How to sample: the artifact's top-p 0.95, no top-k; temperature 0 is greedy.
 
-    What a model folder's generation config asks for beyond its end tokens (a repetition penalty, say) is told and not
-    done, unless ``own_options`` ask for it.
+    What a model folder's generation config asks for beyond its end tokens (a repetition penalty, say) is reported
+    and not followed, unless ``own_options`` ask for it.
 
     Attributes:
         max_new_tokens: of one completion, in tokens.

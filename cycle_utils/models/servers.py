@@ -302,7 +302,7 @@ class ServedLM:
 class VllmLM:
     """A model in the vLLM engine, in the numerical type that vLLM chooses.
 
-    This has not been run against the real package here, which asks for a GPU: tests use a stand-in.
+    This has not been run against the real package here, which needs a GPU: tests use a stand-in.
 
     Raises:
         ImportError: the package ``vllm`` is not installed.

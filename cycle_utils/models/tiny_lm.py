@@ -3,8 +3,8 @@
 The text imitates what a code LM meets in repositories, drawn from the training split of TinyPrograms:
 single functions (some of them buggy), functions documented by examples of what they compute, files in
 which code recurs (a draft that was commented out, a second copy). Two properties of such text matter here.
-Recurring code is where copying comes from; code beside what it computes is where the ability to read
-feedback comes from. The refinement template never occurs in it.
+Recurring code is there so that the LM copies; code beside what it computes, so that it can learn to read
+feedback. The refinement template never occurs in it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHAPE = "1.3M"
 BUGGY = 0.12  # share of functions with one wrong slot
 TERSE = 0.8  # ambiguity of a description that examples accompany: they say what it leaves out
 # Kinds of files, in parts, for the two phases of pre-training: first code and what it computes, then files
-# in which code recurs. The second phase is short; it is what makes the LM copy, as LMs of code do.
+# in which code recurs. The second phase is short; it is there so that the LM copies, as LMs of code do [paper].
 KINDS = {
     "code": {"single": 25, "doctest": 30, "header": 20, "after": 10, "draft": 8, "recur": 7},
     "recurring": {"single": 30, "doctest": 4, "header": 4, "after": 4, "notes": 22, "sketch": 36},
@@ -105,7 +105,7 @@ def _remark(task: tp.Task, values: dict[str, int], rng: random.Random) -> str:
 
 
 def _notes(task: tp.Task, values: dict[str, int], way: int, rng: random.Random) -> str:
-    """The same code twice: in comments behind the description, with a record now and then, and for good."""
+    """The same code twice: in comments after the description, with a record now and then, and as the program."""
     code, mark, gap = tp.program(task, values, way), rng.choice(("#", "##", "###")), rng.choice(("\n", "\n\n"))
     text = f"{tp.prompt(task)}\n\n{mark} {rng.choice(HEADINGS)}:{gap}{_commented(code)}\n\n"
     if remark := _remark(task, values, rng):

@@ -77,16 +77,16 @@ def load_problems(
     """The problems of a benchmark, from the Hub (at a fixed commit, kept in its cache) or from a local copy.
 
     Args:
-        name: ``tinyprograms`` (options ``seed``, ``ambiguity``; 300 problems unless told), ``humaneval``,
+        name: ``tinyprograms`` (options ``seed``, ``ambiguity``; 300 problems by default), ``humaneval``,
             ``humanevalplus``, ``mbpp`` (sanitized; options ``full``, ``challenge``), ``mbppplus``, ``apps`` (option
             ``difficulty``) or
             ``codecontests`` (options ``suites``, ``max_words``, ``max_solutions``).
         data: a local copy in upstream's format, a file or a folder laid out as on the Hub: HumanEval's .jsonl or
             .jsonl.gz, sanitized-mbpp.json or the full mbpp.jsonl, the .parquet or .jsonl files of EvalPlus, APPS'
             folder of problem folders or its {train,test}.jsonl, the Parquet shards of CodeContests; of each also a
-            folder of Parquet files. HumanEval needs none: its own package carries it. MBPP's two files are also found by
-            name in :func:`~cycle_utils.paths.data_dir`.
-        split: ``test`` unless told; ``train`` of MBPP, APPS, CodeContests and TinyPrograms to learn from.
+            folder of Parquet files. HumanEval needs none: its own package carries it. MBPP's two files are also found
+            by name in :func:`~cycle_utils.paths.data_dir`.
+        split: ``test`` by default; ``train`` of MBPP, APPS, CodeContests and TinyPrograms to learn from.
         limit: the most problems to give. Shards beyond it are not fetched.
 
     Raises:
@@ -286,7 +286,7 @@ def evalplus_suite(test: str, where: str) -> str:
     ``assert`` would show neither input nor value. The helper itself still decides.
 
     Raises:
-        ValueError: the suite is no Python.
+        ValueError: the suite is not Python.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # of invalid escapes
@@ -342,7 +342,7 @@ def read_mbpp(
     Args:
         full: all 974 problems, of which 500 are for testing and 374 for training. A local file shows by itself which of
             the two it is.
-        challenge: whether the challenge tests, which 11 of all problems have, score too. Published scores are without.
+        challenge: whether the challenge tests, which 11 of all problems have, score too. Published scores omit them.
     """
     if full if data is None else _is_full(data, split):
         found = MBPP_FULL.rows(data, split, _MBPP_FULL_FIELDS, _MBPP_EXTRA)

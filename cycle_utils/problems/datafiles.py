@@ -123,12 +123,12 @@ _LOCAL = "give data= the path of a local copy"
 
 
 def rows(path: Path, fields: Sequence[str], extra: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a Parquet file, of JSON lines or of a JSON list, in their order; the two latter perhaps packed (.gz).
+    """The rows of a Parquet file, of JSON lines or of a JSON list, in order; the latter two may be compressed (.gz).
 
     Which of the two a file holds shows in its first character, whatever its name. A byte order mark is passed over.
 
     Args:
-        fields: what each row must have; other columns of a Parquet file are not even read, but for ``extra``.
+        fields: what each row must have; other columns of a Parquet file are not even read, except for ``extra``.
 
     Raises:
         ValueError: the file is damaged or in another format, or a row lacks a field; the message says which.

@@ -174,17 +174,15 @@ def _one(config: RefineTrain, where: Loop, progress: bool) -> Result:
 
 
 def measured(results: Sequence[Result], measure: str, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """One of :data:`MEASURES` as parts and wholes of each problem, both (problems,), all seeds together.
-
-    A problem's part over its whole is its share; for what is solved, the whole is the number of seeds.
-    """
+    """One of :data:`MEASURES` as parts and wholes, both (seeds, problems): a cell's part over its whole is its share."""
     if measure in ("one-time", "loop", "gain"):
         tables = [metrics.solved_by_round(r.attempts, rounds).groupby("task_id").mean() for r in results]
         first, last = (np.stack([t[r].to_numpy(float) for t in tables]) for r in (0, rounds))
         parts = {"one-time": first, "loop": last, "gain": last - first}[measure]
-        return parts.sum(axis=0), np.full(parts.shape[1], float(len(results)))
-    counts = sum(metrics.copies_by_problem(r.attempts, measure).sort_index() for r in results)
-    return counts["copies"].to_numpy(float), counts["attempts"].to_numpy(float)
+        return parts, np.ones_like(parts)
+    counts = [metrics.copies_by_problem(r.attempts, measure).sort_index() for r in results]
+    copied, of = (np.stack([one[column].to_numpy(float) for one in counts]) for column in ("copies", "attempts"))
+    return copied, of
 
 
 def summary(found: Mapping[str, Sequence[Result]], rounds: int, measures: Sequence[str] = tuple(MEASURES)):
@@ -216,10 +214,10 @@ def _rate(parts: np.ndarray, wholes: np.ndarray) -> float:
 def against(
     found: Mapping[str, Sequence[Result]], rounds: int, base: str = BASE, measures: Sequence[str] = tuple(MEASURES)
 ) -> pd.DataFrame:
-    """Each setting against ``base`` by each measure, problems paired within seeds.
+    """Each setting against ``base`` by each measure, seeds and problems paired.
 
     Returns:
-        ``setting, measure, value, low, high, n, p`` (permutation), ``p_corrected`` (Holm, over the settings of one
+        ``setting, measure, value, low, high, n, p``, ``p_corrected`` (Holm, over the settings of one
         measure) and ``verdict``, which needs both the interval and the corrected p-value.
     """
     rows = []

@@ -16,6 +16,7 @@ import pandas as pd
 from cycle_utils.analysis.chance import CHANCE
 from cycle_utils.analysis.stats import Interval
 from cycle_utils.models.gguf import SMOLLM2
+from cycle_utils.paths import NOTEBOOKS
 from cycle_utils.study.summary import real_finding, trained_finding
 
 
@@ -31,7 +32,7 @@ _ASKED = {"model": SMOLLM2, "limit": None, "max_new_tokens": 256}
 # Chosen on MBPP's validation split, see results/tables/real_settings.
 _TRAINED = {
     "train_benchmark": "mbpp", "finetune_steps": 47, "samples": 2, "steps": 94, "batch_size": 8, "learning_rate": 2e-5,
-    "bf16": True, "generation_batch": 64, "unmasked": True, "with_greedy": False,
+    "bf16": True, "generation_batch": 64, "unmasked": True, "with_greedy": False, "redraws": 0,
     "budget_of": ["fine-tuned", "CYCLE"],
 }  # fmt: skip
 
@@ -49,8 +50,9 @@ EDITIONS = {**DIAGNOSIS, **TRAINED}
 
 
 def notebook_of(name: str) -> str:
-    """The notebook that a published name is of: an edition's, or itself."""
-    return EDITIONS[name].notebook if name in EDITIONS else name
+    """The notebook that a name is of: an edition's, a recipe's, or itself."""
+    found = (path.stem for path in NOTEBOOKS.glob("*.ipynb") if name.startswith(f"{path.stem}_"))
+    return next(found, name)
 
 
 def belongs(file: Path, name: str) -> bool:

@@ -12,7 +12,6 @@ runs. Stop it with Ctrl-C and run it again: each stage goes on from where it was
 from __future__ import annotations
 
 import argparse
-import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from cycle_utils.study import parameters
 
 # Parameters that no training depends on.
 EVALUATION = ("benchmark", "data", "limit", "rounds", "feedback_tests", "other_models", "other_style", "unmasked",
-              "budget_of", "with_greedy")  # fmt: skip
+              "budget_of", "with_greedy", "redraws", "controls")  # fmt: skip
 STAGES: dict[str, Callable[[stages.RefineTrain], Run]] = {
     "fine_tune": lambda config: stages.fine_tune(config.distil.fine_tune),
     "distil": lambda config: stages.distil(config.distil),
@@ -64,20 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> list[Run]:
     parser.add_argument("--until", choices=STAGES, default="refine_train", help="the last stage to build")
     options = parser.parse_args(arguments)
     given = yaml.safe_load(options.recipe.read_text(encoding="utf-8")) or {}
-    given |= {name: _value(text) for name, text in options.given}
+    given |= {name: parameters.value_of(text) for name, text in options.given}
     wanted = configs(given)
     processes.start()
     runs = [STAGES[options.until](config) for config in wanted]
     processes.stop()
     return runs
-
-
-def _value(text: str) -> Any:
-    """A parameter's value as Python writes it; anything else is text, as for papermill."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ is text to YAML 1.1. So a notebook and a launched training hold all values again
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from cycle_utils.config import Count, Natural, Place, Positive, Seed, Share, Texts, checked
-from cycle_utils.method.configs import FAULTS
+from cycle_utils.method.configs import FAULTS, Redraws
 from cycle_utils.method.distillation import TARGETS
 from cycle_utils.method.judging import FEEDBACK_TESTS
 from cycle_utils.method.masking import REDRAWS, SPANS
@@ -21,18 +22,18 @@ from cycle_utils.problems.benchmarks import BENCHMARKS
 _SIZES = ("steps", "recurring_steps", "finetune_steps", "problems", "samples", "batch_size", "accumulation",
           "max_new_tokens", "generation_batch", "limit")  # fmt: skip
 _SWITCHES = ("lora", "merged", "gradient_checkpointing", "bf16", "unmasked", "with_greedy", "keep_passing",
-             "interactive", "compiled", "ship", "own_options")  # fmt: skip
+             "interactive", "compiled", "ship", "own_options", "controls")  # fmt: skip
 KINDS: dict[str, Any] = {
     **dict.fromkeys(_SIZES, Count | None),  # None: the stage's or the benchmark's own
     **dict.fromkeys(_SWITCHES, bool),
-    **dict.fromkeys(("seeds", "looked_at", "sample"), Count),
+    **dict.fromkeys(("seeds", "further_seeds", "looked_at", "sample"), Count),
     **dict.fromkeys(("ambiguity", "mask_ratio", "refine_share"), Share),
     **dict.fromkeys(("ratios", "shares", "ambiguities"), list[Share]),
     **dict.fromkeys(("other_models", "ladder", "budget_of"), list[str]),
     **dict.fromkeys(("data", "train_data"), Place | None),
     **dict.fromkeys(("style", "other_style"), Literal[STYLES]),
     **dict.fromkeys(("benchmark", "train_benchmark"), Literal[tuple(BENCHMARKS)]),
-    "model": Place, "seed": Seed, "rounds": Natural, "learning_rate": Positive | None, "fields": Texts,
+    "redraws": Redraws, "model": Place, "seed": Seed, "rounds": Natural, "learning_rate": Positive | None, "fields": Texts,
     "target": Literal[TARGETS], "faults": Literal[FAULTS], "mask_span": Literal[SPANS],
     "mask_redraw": Literal[REDRAWS], "feedback_tests": Literal[FEEDBACK_TESTS], "shape": Literal[tuple(SHAPES)],
 }  # fmt: skip
@@ -46,7 +47,7 @@ def check(values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) 
             that has no kind must be of its default's type.
 
     Raises:
-        ValueError: each that is not as it may be, with its value and what is allowed.
+        ValueError: each that is not allowed, with its value and what is.
     """
     wrong = [said for name, value in values.items() if (said := _wrong(name, value, defaults or {}))]
     if wrong:
@@ -64,3 +65,11 @@ def _wrong(name: str, value: Any, defaults: Mapping[str, Any]) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def value_of(text: str) -> Any:
+    """A parameter's value as Python writes it; anything else is text, as for papermill."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

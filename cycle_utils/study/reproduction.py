@@ -1,6 +1,6 @@
 """A reader's own study beside the published one: each headline figure with its interval, and whether the two agree.
 
-Another processor adds in another order, so its weights, its programs and its figures are others, even with the same
+Another processor adds in another order, so its weights, its programs and its figures differ, even with the same
 seeds. What must come out again is the finding.
 """
 

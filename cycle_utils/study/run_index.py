@@ -16,7 +16,7 @@ STAGES = {
     "RefineTrain": "2 refine training", "Loop": "3 loop", "Attend": "attention",
 }  # fmt: skip
 DEFAULTS = {cls.__name__: config_dict(cls()) for cls in (Pretrain, FineTune, Distil, RefineTrain, Loop)}
-ELSEWHERE = ("stage", "seed", "model", "benchmark")  # fields that have a column of their own, or are told by it
+ELSEWHERE = ("stage", "seed", "model", "benchmark")  # fields that have a column of their own, or follow from one
 
 
 def run_index(records: Mapping[str, Mapping[str, Any]], users: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def _fine_tuning(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _model(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> str:
-    """What is trained or tried, in words: a folder of ``runs/`` is told by how it was trained."""
+    """What is trained or tried, in words: a folder of ``runs/`` is described by how it was trained."""
     place = str(_fine_tuning(config).get("model", config.get("shape", "")))
     if (key := Path(place).name) not in records:
         return place

@@ -1,6 +1,6 @@
 """The sentinel: a small study whose programs stay the same as long as the method does the same.
 
-It tells a rewording of the method, after which published runs may be kept, from a change, which voids them.
+It distinguishes a rewording of the method, after which published runs may be kept, from a change, which voids them.
 """
 
 from __future__ import annotations

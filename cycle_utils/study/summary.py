@@ -16,7 +16,7 @@ from cycle_utils.study.contenders import CYCLE, PRETRAINED, TUNED, UNMASKED
 
 # What each claim says, and the beginning of the row in the table of claims that speaks for it.
 CLAIMS = {
-    "C1": ("Shown its faulty program, a pre-trained LM copies it; CYCLE less", "C1: the pre-trained LM copies exactly"),
+    "C1": ("Shown its faulty program, a pre-trained LM copies it; CYCLE less", "C1: the pre-trained LM copies"),
     "C2": ("Learning to refine raises the pass rate of the loop", "C2: CYCLE beats the fine-tuned LM in the loop"),
     "C3": ("One-time generation keeps its quality", "C3: one-time generation"),
     "C4": ("It matches or beats LMs of three times its size", "C4: CYCLE of tiny-0.5M"),
@@ -25,9 +25,7 @@ CLAIMS = {
     "C7": ("Feedback, faulty code and description are all needed", "C7: the loop solves less when shown no feedback"),
 }  # fmt: skip
 
-TABLES = (
-    "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_chance", "05_pgm_differences", "08_inputs_differences",
-)  # fmt: skip
+TABLES = ("07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_excess_gaps", "07_chance", "08_inputs_differences")
 
 
 def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
@@ -37,8 +35,8 @@ def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
         claims: the table of all claims, with columns ``claim``, ``ours``, ``verdict`` and ``notebook``.
 
     Returns:
-        columns ``claim``, ``verdict`` with the number of comparisons in which it holds, ``for example``, ``figure``
-        and ``notebooks``.
+        columns ``claim``, ``verdict`` with the number of comparisons in which it holds, fails, or is open and points
+        against the claim, ``for example``, ``figure`` and ``notebooks``.
     """
     rows = []
     for name, (words, example) in CLAIMS.items():
@@ -46,12 +44,16 @@ def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
         shown = all_of_it[all_of_it["claim"].str.startswith(example)]
         if shown.empty:
             continue
-        holds = all_of_it["verdict"].str.startswith("holds").sum()
-        verdict = "holds" if holds == len(all_of_it) else "holds in part" if holds else "not shown"
+        said = all_of_it["verdict"].str
+        holds, fails = said.startswith("holds").sum(), said.startswith("fails").sum()
+        verdict = "mixed" if holds and fails else "fails" if fails else "holds in part" if holds else "not shown"
+        verdict = "holds" if holds == len(all_of_it) else verdict
+        sides = {"fail": fails, "point against it": said.endswith("points against it").sum()}
+        rest = "".join(f"; {count} {side}" for side, count in sides.items() if count)
         notebooks = sorted({one for cell in all_of_it["notebook"] for one in cell.split(", ")})
         rows.append({
             "claim": f"{name}: {words}",
-            "verdict": f"**{verdict}** ({holds} of {len(all_of_it)})",
+            "verdict": f"**{verdict}** ({holds} of {len(all_of_it)}{rest})",
             "for example": shown["claim"].iloc[0].split(": ", 1)[1],
             "figure": shown["ours"].iloc[0].split(", p ")[0].split(";")[0],
             "notebooks": ", ".join(notebooks),
@@ -65,20 +67,24 @@ def findings(tables: Path) -> str:
     listed = "\n".join(f"- {text}" for text in (_helps(read), _reads(read), _no_effect(read), _copies(read)))
     basis = _row(read["07_benchmarks"], model=CYCLE, protocol="loop: after round 4")
     return (
-        f"{listed}\n\nMeans over {basis['seeds']} trainings (seeds) and {basis['n']} problems; in brackets, 95 % "
-        "intervals.\n"
+        f"{listed}\n\nMeans over {basis['seeds']} trainings (seeds) and {basis['n']} problems, of ablations over fewer; "
+        "in brackets, 95 % intervals over trainings and problems.\n"
     )
 
 
 def _helps(tables: dict[str, pd.DataFrame]) -> str:
     end = {name: _row(tables["07_benchmarks"], model=name, protocol="loop: after round 4") for name in (TUNED, CYCLE)}
-    samples = _row(tables["07_benchmarks"], model=CYCLE, protocol="5 independent samples")
-    over = ("loop: CYCLE over fine-tuned", "CYCLE: loop over equal budget")
+    samples, apart = (
+        _row(tables["07_benchmarks"], model=CYCLE, protocol=f"5 {kind} samples") for kind in ("independent", "distinct")
+    )
+    memory = _row(tables["07_benchmarks"], model=CYCLE, protocol="loop without repeats: after round 4")
+    over = ("loop: CYCLE over fine-tuned", "CYCLE: loop over distinct samples")
     helps = all(_row(tables["07_gains"], comparison=one)["verdict"] == "higher" for one in over)
     return (
         f"**Learning to refine {'helps' if helps else 'was not shown to help'}.** After four rounds CYCLE has solved "
         f"{_rate(end[CYCLE])} of the held-out problems, the fine-tuned LM from which it was trained "
-        f"{_rate(end[TUNED])} in the same loop. As many independent tries of CYCLE solve {_rate(samples)}."
+        f"{_rate(end[TUNED])} in the same loop. As many independent tries of CYCLE solve {_rate(samples)}, and "
+        f"{_rate(apart)} if none may repeat another. A loop that may not repeat a program either solves {_rate(memory)}."
     )
 
 
@@ -95,15 +101,16 @@ def _reads(tables: dict[str, pd.DataFrame]) -> str:
 
 
 def _no_effect(tables: dict[str, pd.DataFrame]) -> str:
-    mask = {m: _row(tables["05_pgm_differences"], setting="ratio 0", measure=m) for m in ("exact", "loop")}
+    copies = _row(tables["07_copy_gaps"], than=UNMASKED, protocol="loop", refinements="round 1")
+    solves = _row(tables["07_gains"], comparison="loop: CYCLE over CYCLE without PGM")
     code = _row(tables["08_inputs_differences"], setting="trained with no faulty code", measure="loop")
-    seen = any(row["verdict"] != "no difference seen" for row in (*mask.values(), code))
-    points_against = mask["exact"]["value"] < 0 < mask["loop"]["value"] and code["value"] > 0
+    seen = any(row["verdict"] != "no difference seen" for row in (copies, solves, code))
+    points_against = copies["value"] > 0 > solves["value"] and code["value"] > 0
     return (
         f"**Masking and the faulty program {'show an' if seen else 'show no'} effect here"
-        f"{', and what little is seen contradicts the claims' if points_against else ''}.** Trained without Past "
-        f"Generation Masking, the model copies {_points(mask['exact'])} and solves {_points(mask['loop'])}; trained "
-        f"without the faulty program in its prompts, it solves {_points(code)}. "
+        f"{', and the estimates point against the claims' if points_against else ''}.** With Past Generation Masking, "
+        f"the model copies {_points(copies)} and solves {_points(solves)} than without; trained without the faulty "
+        f"program in its prompts, it solves {_points(code)}. "
         + ("" if seen else "None of these is beyond chance once corrected for the number of comparisons.")
     ).strip()
 
@@ -112,18 +119,18 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
     def copied(name: str) -> str:
         return _rate(_row(tables["07_copies"], model=name, protocol="loop", refinements="round 1", kind="exact"))
 
-    gap = _row(tables["07_copy_gaps"], than=TUNED, protocol="loop", refinements="round 1")
+    gap = _row(tables["07_excess_gaps"], than=TUNED)
     beyond = {name: _row(tables["07_chance"], model=name, share=BEYOND) for name in (PRETRAINED, TUNED, CYCLE)}
     shown = [name for name in (PRETRAINED, TUNED) if _verdict(beyond[name]) == "higher"]
-    fewer = gap["verdict"] == "lower"
+    fewer = _verdict(gap) == "lower"
     return (
         f"**{_listed(shown, 'LM') or 'No LM'} {'copy' if len(shown) > 1 else 'copies'} more than chance would; that "
         f"learning to refine lowers copies is shown{'' if fewer else ' only in part'}.** Exact copies are "
         f"{copied(PRETRAINED)} of the pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned one's and "
         f"{copied(CYCLE)} of CYCLE's. Independent answers of one model to one prompt agree, too: compared with them the "
-        f"pre-trained LM copies {_points(beyond[PRETRAINED])}, the fine-tuned one {_points(beyond[TUNED])} and CYCLE "
-        f"{_points(beyond[CYCLE])}. Between fine-tuned LM and CYCLE the difference is "
-        f"{'shown' if fewer else 'not shown'}: CYCLE copies {_points(gap)}."
+        f"pre-trained LM, whose training text was made so that code recurs, copies {_points(beyond[PRETRAINED])}, the "
+        f"fine-tuned one {_points(beyond[TUNED])} and CYCLE {_points(beyond[CYCLE])}. Between fine-tuned LM and CYCLE the difference is "
+        f"{'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}."
     )
 
 

@@ -391,7 +391,7 @@ class OwnProblemView(View):
         super().__init__([self.prompt, self.tests, self.model, self.rounds, self.button])
 
     def draw(self, change: Any = None) -> None:
-        if change is None:  # a changed text is run by the button, not by each letter
+        if change is None:  # a changed text is run by the button, not at each keystroke
             super().draw()
 
     def content(self) -> str:

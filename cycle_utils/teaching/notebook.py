@@ -24,7 +24,7 @@ from cycle_utils.problems.benchmarks import load_problems
 from cycle_utils.study import parameters
 
 DEFAULTS = "# Defaults"  # first words of each notebook's parameters cell
-INJECTED = "# Parameters"  # first words of the cell that papermill puts behind it
+INJECTED = "# Parameters"  # first words of the cell that papermill puts after it
 
 
 def begin(namespace: Mapping[str, Any], seed: int) -> None:
@@ -84,7 +84,7 @@ def chosen(namespace: Mapping[str, Any], function: Callable[..., Any], without: 
 
 
 def problems_at_hand(benchmark: str, **options: Any) -> list[Problem]:
-    """:func:`~cycle_utils.load_problems`, or none, with a word, where published runs are used and the data are not here.
+    """:func:`~cycle_utils.load_problems`, or none, with a note, where published runs are used and data are missing.
 
     Raises:
         OSError: the data are not here, and nothing published is to be used.

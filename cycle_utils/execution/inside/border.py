@@ -14,7 +14,7 @@ if __package__:  # on the judge's side; the candidate's has these files at the t
 else:
     import plain
 
-SHARED_ITEMS = 2_000  # in all containers that are watched for changes; beyond, the oldest are let go of
+SHARED_ITEMS = 2_000  # in all containers that are watched for changes; beyond, the oldest are dropped
 
 
 class Border(plain.Flat):

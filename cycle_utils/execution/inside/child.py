@@ -116,7 +116,7 @@ class Printed(io.RawIOBase):
 def describe(error: BaseException, source: str) -> list[str]:
     """``[type name, message, the candidate's own line]`` of an exception; the line is empty when unknown.
 
-    Kinds of ``SystemExit`` and ``MemoryError`` go by those names: they are no errors but crashes.
+    Kinds of ``SystemExit`` and ``MemoryError`` go by those names: they are not errors but crashes.
     """
     crash = next((kind for kind in (SystemExit, MemoryError) if isinstance(error, kind)), type(error))
     message = objects.message_of(error)
@@ -209,7 +209,7 @@ class FunctionTask:
 def load(job: dict, space: dict) -> None:
     """Run a job's setup and program in ``space``.
 
-    The prelude's names stand behind the builtins: they hide nothing, and are none of the program's own. Nor is what
+    The prelude's names come after the builtins: they hide nothing, and do not belong to the program. Nor is what
     the setup may define under the name that is asked for.
     """
     if job["prelude"]:

@@ -5,9 +5,10 @@ separator to join by, ...). Its description names the value of a slot or leaves 
 five orders): then only execution can tell, which is the situation that self-refinement exists for. The
 share of open slots is the ``ambiguity``.
 
-Because the generator's distribution is known (:func:`prior`), so is the best that any model can do: at the
-first try (:func:`ceiling`, round 0) and after reading the feedback of failed tests (later rounds). Nothing
-here is trained, downloaded or random beyond its seed.
+Because the generator's distribution is known (:func:`prior`), so is what an ideal reader can do: at the first try
+(:func:`ceiling`, round 0) and after reading the feedback of failed tests (later rounds). Splits hold programs out, not
+families (:func:`split_of`), and the ideal reader does not know which: a reader that did could rule readings out
+before its first try. Nothing here is trained, downloaded or random beyond its seed.
 
 The generator's own programs are trusted and run in this process; a model's programs never are.
 """

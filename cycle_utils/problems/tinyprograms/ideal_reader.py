@@ -1,4 +1,7 @@
-"""The ideal reader: the best that any model can do, at the first try and after the feedback of failed tests."""
+"""The ideal reader: what can be solved by knowing how problems are drawn, at first and after the feedback of failures.
+
+It does not know that each program belongs to one split: a reader that did could rule out the readings of the others.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ class Reader:
 def read_ideally(problem: Problem, rounds: int = 4, tests: str = "all") -> Reader:
     """Try the most probable reading; after each failure drop all readings that the shown test rules out.
 
-    The first try is the best possible one. Later tries are the most probable ones given all that was shown;
+    No other first try is right more often. Later tries are the most probable ones given all that was shown;
     a reader that tried for information instead could at most be better in the rounds after.
     """
     task, calls = problem.meta["task"], problem.meta["calls"]
