@@ -50,9 +50,9 @@ recipe: $(ITS_MODEL)  ## the recipe itself, resumable; the executed notebook goe
 real: $(REAL)  ## a real LM, SmolLM2-135M, diagnosed and trained: hours on two cores, resumable (a look: ROUNDS=1 LIMIT=40)
 	$(BIN)/python -m cycle_utils.study.publishing --real $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(FRESH),,--first) $(HOW)
 
-ablations: $(READY)  ## 05, 06, 08 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)
+ablations: $(READY)  ## 05, 06, 08, 11 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)
 	$(if $(FRESH),,CYCLE_STORED=first) $(BIN)/python -m cycle_utils.study.ablations --seeds $(SEEDS)
-	$(BIN)/python -m cycle_utils.study.publishing 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation --ladder --seeds $(SEEDS) $(if $(FRESH),,--first) $(HOW)
+	$(BIN)/python -m cycle_utils.study.publishing 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation 11_second_cycle --ladder --seeds $(SEEDS) $(if $(FRESH),,--first) $(HOW)
 
 keep: $(READY)  ## put the finished runs of an unfinished `make ablations` under results/runs, to commit them (SEEDS=3)
 	$(BIN)/python -m cycle_utils.study.publishing --keep --seeds $(SEEDS)

@@ -64,7 +64,10 @@ OPEN = next(p for p in tp.generate("test", 50, ambiguity=1.0) if p.meta["family"
 CODE = "def f(x):\n    return x + 1\n"
 RIGHT |= {"09a": "[3, -4, 5, 12, 7, -3, 10, 2]", "09b": "def f(x):\n    return (x + 1)  # the same\n"}
 WRONG |= {"09a": "[]", "09b": "def f(x):\n    return x+1\n"}
-GIVEN = {"04a": (PROBLEM,), "09a": (OPEN,), "09b": (CODE,)}
+MISREAD = {"keep": (OPEN.meta["task"].values["keep"] + 1) % 6}
+RIGHT |= {"11a": lambda n, tries: n - n * (1 - 1 / n) ** tries, "11b": tp.program(OPEN.meta["task"], MISREAD)}
+WRONG |= {"11a": min, "11b": tp.program(OPEN.meta["task"])}
+GIVEN = {"04a": (PROBLEM,), "09a": (OPEN,), "09b": (CODE,), "11b": (OPEN,)}
 
 
 def test_all_are_tried_here():

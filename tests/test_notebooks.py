@@ -29,6 +29,7 @@ TABLES = {
     "06_mixing_ablation": {"06_mixing": 18, "06_mixing_differences": 12, "06_sources": 18, "06_claims": 2},
     "08_inputs_ablation": {"08_inputs": 48, "08_by_error": 1, "08_by_ambiguity": 9, "08_claims": 7},
     "07_benchmarks": {"07_benchmarks": 3, "07_gains": 2, "07_claims": 3},
+    "11_second_cycle": {"11_faults": 8, "11_moves": 5, "11_families": 2, "11_slots": 2, "11_limits": 6, "11_gaps": 3},
 }
 
 

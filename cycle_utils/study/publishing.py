@@ -39,7 +39,9 @@ from cycle_utils.study.stamps import BY_HAND, KEPT, kept_runs, made_by, read_sta
 from cycle_utils.study.summary import claim_summary, findings
 
 CORE = ("00_overview", "01_copy_rate", "02_finetune_distill", "03_refine_train", "04_self_refine", "07_benchmarks")
-ABLATIONS = ("05_pgm_ablation", "06_mixing_ablation", "07_benchmarks", "08_inputs_ablation")  # over several seeds
+ABLATIONS = (  # over several seeds
+    "05_pgm_ablation", "06_mixing_ablation", "07_benchmarks", "08_inputs_ablation", "11_second_cycle",
+)  # fmt: skip
 # Runs one notebook as papermill's own command would, but with the talk between it and its kernel encrypted.
 _EXECUTE = """\
 import json, sys
@@ -255,7 +257,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--real", action="store_true", help="the editions of a real LM instead of the study")
     parser.add_argument("--rounds", type=int, help="a look at the editions of 01: refinements at most")
     parser.add_argument("--limit", type=int, help="a look at the editions of 01: problems evaluated, at most")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 05 to 08 (default: 1)")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 05 to 08 and 11 (default: 1)")
     parser.add_argument("--ladder", action="store_true", help="07 with the ladder of sizes, without PGM and with all controls")
     parser.add_argument("--parameters", type=Path, help="a YAML file of parameters by notebook")
     parser.add_argument("--first", action="store_true", help="train only what is not published yet")

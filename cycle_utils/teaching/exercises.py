@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cycle_utils.analysis import metrics, stats
+from cycle_utils.analysis import diagnosis, metrics, stats
 from cycle_utils.execution import Judge
 from cycle_utils.problems import Problem
 from cycle_utils.problems import tinyprograms as tp
@@ -280,3 +280,15 @@ def _(answer: Callable[[float, int, int], float]) -> str | None:
         return loss * tokens / characters / math.log(2)
 
     return _compare(answer, right, [(1.0, 10, 10), (0.4, 100, 350), (2.0, 50, 100)], 1e-6)
+
+
+@_exercise("11a")
+def _(answer: Callable[[int, int], float]) -> str | None:
+    return _compare(answer, lambda n, tries: n * (1 - (1 - 1 / n) ** tries), [(1, 3), (6, 1), (6, 5), (36, 5)])
+
+
+@_exercise("11b")
+def _(answer: str, problem: Problem) -> str | None:
+    task = problem.meta["task"]
+    found = diagnosis.fault(task, diagnosis.wrong_slots(task, tp.recover(task, answer)))
+    return None if found == diagnosis.ONE else f"What it has wrong is {found or 'nothing'}."

@@ -31,10 +31,20 @@ from cycle_utils.problems.tinyprograms.generator import (
     make_problem,
     program,
     prompt,
+    same,
     signature,
     split_of,
 )
-from cycle_utils.problems.tinyprograms.ideal_reader import Reader, ceiling, read_ideally, readings
+from cycle_utils.problems.tinyprograms.ideal_reader import (
+    Outcome,
+    Reader,
+    ceiling,
+    likeliest,
+    outcomes,
+    read_ideally,
+    readings,
+)
+from cycle_utils.problems.tinyprograms.recovery import recover
 from cycle_utils.problems.tinyprograms.slots import MODE, Slot, Value, prior
 
 __all__ = [
@@ -46,6 +56,7 @@ __all__ = [
     "PUBLIC",
     "SPLITS",
     "Family",
+    "Outcome",
     "Reader",
     "Slot",
     "Task",
@@ -58,12 +69,16 @@ __all__ = [
     "draw_task",
     "evaluate",
     "generate",
+    "likeliest",
     "make_problem",
+    "outcomes",
     "prior",
     "program",
     "prompt",
     "read_ideally",
     "readings",
+    "recover",
+    "same",
     "signature",
     "split_of",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cycle_utils.problems.problem import Problem
 from cycle_utils.problems.tinyprograms.generator import Task, evaluate, same
@@ -22,6 +23,20 @@ def readings(task: Task) -> Iterator[tuple[dict[str, int], float]]:
         for slot, index in zip(slots, chosen):
             weight *= prior(slot)[index]
         yield {s.name: i for s, i in zip(slots, chosen)}, weight
+
+
+Outcome = tuple[dict[str, int], float, list[Any]]  # a reading, its prior probability, what each call gives
+
+
+def outcomes(problem: Problem) -> list[Outcome]:
+    """Every reading of a problem's description, with what it gives on each of the problem's calls."""
+    task, calls = problem.meta["task"], problem.meta["calls"]
+    return [(values, weight, evaluate(task, calls, values)) for values, weight in readings(task)]
+
+
+def likeliest(table: Sequence[Outcome]) -> Outcome:
+    """The most probable of some readings. Those that agree on every test are one answer: their weights add up."""
+    return max(table, key=lambda row: sum(w for _, w, o in table if all(map(same, o, row[2]))))
 
 
 @dataclass(frozen=True)
@@ -42,11 +57,10 @@ def read_ideally(problem: Problem, rounds: int = 4, tests: str = "all") -> Reade
     task, calls = problem.meta["task"], problem.meta["calls"]
     shown = range(len(calls)) if tests == "all" else range(len(problem.public_tests))
     truth = evaluate(task, calls)
-    table = [(v, w, evaluate(task, calls, v)) for v, w in readings(task)]
+    table = outcomes(problem)
     tried, left = [], []
     for attempt in range(rounds + 1):
-        # Readings that agree on every test are one answer: their weights add up.
-        best = max(table, key=lambda row: sum(w for _, w, o in table if all(map(same, o, row[2]))))
+        best = likeliest(table)
         tried.append(best[0])
         left.append(len(table))
         wrong = [i for i in range(len(calls)) if not same(best[2][i], truth[i])]
