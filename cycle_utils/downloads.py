@@ -77,7 +77,7 @@ def _refusal(repo: str, kind: str, revision: str | None, error: Exception, inste
     is_unanswered = isinstance(error, errors.LocalEntryNotFoundError)  # the cache was asked instead, in vain
     cause = (error.__cause__ or error) if is_unanswered else error
     reason, endpoint = type(cause).__name__, constants.ENDPOINT
-    status = cause.response.status_code if isinstance(cause, errors.HfHubHTTPError) and cause.response else None
+    status = getattr(getattr(cause, "response", None), "status_code", None)
     name = "data set" if kind == DATA_SET else kind
     if isinstance(cause, errors.GatedRepoError):
         return f"{repo} is gated: accept its terms at {_PAGES[kind]}{repo} and run `hf auth login`"

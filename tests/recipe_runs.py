@@ -1,6 +1,6 @@
 """The trainings of recipes and the loops of their contenders, in one process: what test_recipes_run.py runs.
 
-    python recipe_runs.py OUT SIZES RECIPE...
+Arguments: a file for what came of it, sizes that all recipes are given, as JSON, and the recipes.
 """
 
 import json

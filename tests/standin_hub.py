@@ -24,7 +24,7 @@ from upstream_rows import APPS_ROW, MBPP_FULL_ROW, MBPP_PLUS_ROW, ROW, contest, 
 
 from cycle_utils.problems import benchmarks
 
-AGREED = "hf_agreed"  # the token of somebody who has accepted all terms
+AGREED, ENDED = "hf_agreed", "hf_ended"  # tokens: of somebody who has accepted all terms, and one of the past
 HEAD = f"{'c0ffee':0<40}"  # the commit of each model's main
 LARGE = (".bin", ".safetensors", ".parquet", ".jsonl")  # what git-lfs keeps upstream
 # How IDs begin, the architecture, what tokenizer_config.json calls the tokenizer upstream, and whether there are terms.
@@ -147,6 +147,8 @@ class Handler(JsonHandler):
         found = self.server.repos.get((kind, name))
         if self.server.fault(name) == DOWN:
             self.refuse(503, "")
+        elif self.token() == ENDED:
+            self.refuse(401, "", {"X-Error-Message": "Invalid credentials in Authorization header"})
         elif found is None:  # a stranger is not told whether there is a private one
             self.refuse(404 if self.token() else 401, "RepoNotFound")
         elif revision not in (None, "main", found.commit):
