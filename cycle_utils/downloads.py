@@ -37,7 +37,7 @@ def fetched(repo: str, kind: str, patterns: Sequence[str], instead: str, revisio
     try:
         folder = _in_cache(repo, what) if revision else None
         folder = folder or Path(snapshot_download(repo, **what))
-    except (OSError, httpx.HTTPError, errors.HFValidationError) as error:
+    except (OSError, httpx.HTTPError, errors.HFValidationError, RuntimeError) as error:  # the last one is Xet's
         raise OSError(_refusal(repo, kind, revision, error, instead)) from error
     _check(repo, _files(folder, patterns))
     return folder
@@ -100,4 +100,6 @@ def _refusal(repo: str, kind: str, revision: str | None, error: Exception, inste
         return f"{repo} came with another size than it has on the Hub, as by a proxy that ends downloads: {_AGAIN}"
     if isinstance(cause, httpx.ReadError | httpx.ReadTimeout | httpx.RemoteProtocolError) and not is_unanswered:
         return f"the download of {repo} broke off ({reason}): {_AGAIN}"
+    if isinstance(cause, RuntimeError):
+        return f"the download of {repo} broke off in Xet ({reason}): {_AGAIN}, with HF_HUB_DISABLE_XET=1 if need be"
     return f"{repo} is not in the cache and cannot be had from {endpoint} ({reason}): connect once, or {instead}"

@@ -555,6 +555,7 @@ def refused(error: type[Exception]) -> Exception:
         (refused(errors.HfHubHTTPError), r"not in the cache and cannot be had from https://\S+ \(HfHubHTTPError\)"),
         (httpx.ConnectError("no such name"), r"cannot be had from https://\S+ \(ConnectError\): connect once, or give"),
         (ConnectionError("no route"), r"cannot be had from https://\S+ \(ConnectionError\): connect once, or give"),
+        (RuntimeError("CAS: no answer"), r"apps broke off in Xet \(RuntimeError\).* HF_HUB_DISABLE_XET=1"),
         (OSError(errno.ENOSPC, "full"), r"cannot write codeparrot/apps to .* \(full\): make room .* or set HF_HOME"),
     ],
 )
