@@ -20,7 +20,7 @@ ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
 ASSETS = PACKAGE / "assets"  # the shipped LMs
 HOME, PUBLISH, DATA = "CYCLE_HOME", "CYCLE_PUBLISH", "CYCLE_DATA"  # environment variables
-REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # what a folder says that cannot be written to
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # of what cannot be written to
 
 
 def home() -> Path:
