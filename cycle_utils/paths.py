@@ -20,7 +20,7 @@ ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
 ASSETS = PACKAGE / "assets"  # the shipped LMs
 HOME, PUBLISH, DATA = "CYCLE_HOME", "CYCLE_PUBLISH", "CYCLE_DATA"  # environment variables
-_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # of what cannot be written to
 
 
 def home() -> Path:
@@ -62,7 +62,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in REFUSED:
             raise
         advice = f"make room there, or set {HOME} to another folder"
         raise OSError(error.errno, f"cannot write to {folder} ({error.strerror}): {advice}") from error

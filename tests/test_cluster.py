@@ -10,7 +10,7 @@ import time
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from cycle_utils import Judge, Problem, load_problems, paths, study
+from cycle_utils import Judge, Problem, load_problems, study
 from cycle_utils.execution import cluster
 from cycle_utils.method import runs, stages
 from cycle_utils.study import ablations
@@ -135,44 +135,8 @@ def test_a_sweep_on_two_processes_gives_what_one_gives(random_lm, tmp_path, monk
 # --- a cluster -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def running(tmp_path):
-    """The address of a scheduler with two workers, and the workers' processes."""
-    pytest.importorskip("distributed", reason="Dask is not installed: pip install '.[cluster]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address, here = f"tcp://127.0.0.1:{port}", os.pathsep.join([str(paths.ROOT), str(paths.ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": here, "DASK_DISTRIBUTED__ADMIN__EVENT_LOOP": "tornado"}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
-    started = [subprocess.Popen([*scheduler, "--no-dashboard"], **quiet)]
-    started += [subprocess.Popen([*worker, "--no-dashboard", "--host", "127.0.0.1"], **quiet) for _ in range(2)]
-    _wait_for_workers(address, 2)
-    yield address, started[1:]
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def _wait_for_workers(address: str, count: int) -> None:
-    from distributed import Client
-
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with Client(address, timeout=5, set_as_default=False) as client:
-                client.wait_for_workers(count, timeout=30)
-                return
-        except (OSError, TimeoutError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-
-
-def test_a_cluster_judges_alike_and_survives_a_worker(running, monkeypatch):
-    address, workers = running
+def test_a_cluster_judges_alike_and_survives_a_worker(cluster_of_two, monkeypatch):
+    address, workers = cluster_of_two
     problems, programs = batch(4)
     with Judge(time_limit=1.0) as judge:
         alone = told(judge.run(problems, programs))
@@ -196,8 +160,8 @@ def _pid(_) -> int:
     return os.getpid()
 
 
-def test_the_loop_judges_on_the_cluster(running, monkeypatch, random_lm):
-    address, workers = running
+def test_the_loop_judges_on_the_cluster(cluster_of_two, monkeypatch, random_lm):
+    address, workers = cluster_of_two
     problems = load_problems("tinyprograms", limit=3)
     alone = stages.self_refine(random_lm, problems, rounds=1, progress=False)
     monkeypatch.setenv(cluster.SCHEDULER, address)

@@ -2,13 +2,10 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import architectures
-import huggingface_hub
 import pytest
-from huggingface_hub import constants
 from tokenizers import processors
 from transformers import AutoTokenizer
 
@@ -156,35 +153,3 @@ def test_a_misspelt_path_is_no_hub_id(folder, monkeypatch):
     for other in ("./modle", "a/b/c", "C:\\models\\x"):
         with pytest.raises(FileNotFoundError, match="no model folder"):
             locate(other)
-
-
-class Hub:
-    """A session of the Hub's client that counts what is asked, and answers with a status or not at all."""
-
-    def __init__(self, status: int | None) -> None:
-        self.status, self.asked = status, []
-
-    def head(self, address: str, **options):
-        import httpx
-
-        self.asked.append(address)
-        if self.status is None:
-            raise httpx.ConnectError("no network")
-        return httpx.Response(self.status, request=httpx.Request("HEAD", address))
-
-
-@pytest.mark.parametrize(("status", "requests"), [(None, 1), (401, 2), (404, 2)])
-def test_an_unknown_model_costs_a_request_or_two_and_no_retries(status, requests, monkeypatch, tmp_path):
-    hub = Hub(status)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "get_session", lambda: hub)
-    began = time.monotonic()
-    with pytest.raises(OSError, match=r"no model 'nobody/nothing': it is no folder here, and the Hub does not know it"):
-        load_model("nobody/nothing")
-    assert len(hub.asked) == requests and time.monotonic() - began < 30
-
-
-def test_names_that_no_hub_could_have(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(OSError, match="no model"):
-        load_model("a b")

@@ -150,7 +150,8 @@ def test_a_half_made_environment_is_made_again(tmp_path):
 
 
 def test_each_path_on_the_other_pages_exists():
-    for page in ("TROUBLESHOOTING.md", "results/README.md", "cycle_utils/README.md", "recipes/README.md"):
+    recipes = ("recipes/README.md", "recipes/slurm.md")
+    for page in ("TROUBLESHOOTING.md", "results/README.md", "cycle_utils/README.md", *recipes):
         text = (ROOT / page).read_text(encoding="utf-8")
         links = {link for link in re.findall(r"\]\(([^)\s#]+)", text) if not link.startswith("http")}
         assert {link for link in links if not ((ROOT / page).parent / link).exists()} == set(), page

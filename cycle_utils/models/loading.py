@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 import logging
@@ -10,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cycle_utils import downloads
 from cycle_utils.models.gguf import converted, is_gguf
 from cycle_utils.models.servers import API, ServedLM, VllmLM, split_name
 from cycle_utils.models.wholeness import damaged
@@ -18,9 +20,12 @@ from cycle_utils.paths import ASSETS
 TINY = "tiny"  # the shipped LM
 ADAPTER = "adapter_config.json"  # is in a folder of LoRA adapters
 TRUST = "CYCLE_TRUST_REMOTE_CODE"  # environment variable: see :func:`load_model`
-HUB_PATIENCE = 10.0  # seconds for the Hub's first answer
 log = logging.getLogger(__name__)
 SIZED = "tiny-"  # begins the names of the shipped LMs of other sizes, such as ``tiny-0.2M``
+# Files of a model on the Hub, as far as transformers reads them; the old weights are torch's own format.
+_ABOUT = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py", "additional_chat_templates/*")
+_WEIGHTS = ("model*.safetensors", "adapter_model.safetensors")
+_OLD_WEIGHTS = ("pytorch_model*.bin", "adapter_model.bin")
 _PROBE = "def f(x):\n    if x:\n\treturn  [1, 2.5]\n\n  # two spaces\n    return 'a  b' !\n"
 
 
@@ -90,7 +95,7 @@ def load_tokenizer(model: str | Path):
 
     Raises:
         ValueError: the tokenizer changes code in a round trip, or has more tokens than the model's embedding.
-        FileNotFoundError, OSError: as :func:`locate`; unknown to the Hub, or the Hub out of reach.
+        FileNotFoundError, OSError: as :func:`locate` and :func:`fetch`.
     """
     if split_name(model)[0] == API:
         return None
@@ -165,7 +170,7 @@ def load_model(model: str | Path, bf16: bool = False):
 
     Raises:
         ValueError: adapters made for another base, or a model that brings code along which is not trusted.
-        OSError: files that are not there, not whole or only git-lfs pointers.
+        OSError: as :func:`fetch`; files that are not there, not whole or only git-lfs pointers.
         ImportError, ServerError: see :mod:`cycle_utils.models.servers`.
     """
     prefix, rest = split_name(model)
@@ -176,7 +181,7 @@ def load_model(model: str | Path, bf16: bool = False):
 
     place, base = locate(model), base_of(model)
     if base == place:
-        loaded = _from(AutoModelForCausalLM, base, dtype=torch.float32)
+        loaded = _from(AutoModelForCausalLM, base, weights=True, dtype=torch.float32)
     else:
         loaded = _merged(load_model(base), place, base)
         loaded.name_or_path = place  # adapters trained on it are for it, not for its base
@@ -237,18 +242,17 @@ def _merged(base, adapters: str, place: str):
     return whole.merge_and_unload()
 
 
-def _from(auto, model: str | Path, **options):
+def _from(auto, model: str | Path, weights: bool = False, **options):
     place = locate(model)
-    if not Path(place).is_dir():
-        _check_hub(place)
-    elif wrong := damaged(Path(place)):
-        raise OSError(f"the model folder {place} is damaged or not whole: {wrong}")
+    is_here = Path(place).is_dir()
+    folder = Path(place) if is_here else fetch(place, weights)
+    about = f"the model folder {folder}" if is_here else f"{place} in the cache (delete {folder.parents[1]})"
+    if wrong := damaged(folder):
+        raise OSError(f"{about} is damaged or not whole: {wrong}")
     try:
-        return auto.from_pretrained(place, trust_remote_code=_trusts(), **options)
+        found = auto.from_pretrained(folder, trust_remote_code=_trusts(), **options)
     except OSError as error:
-        if Path(place).is_dir():
-            raise OSError(f"the model folder {place} is damaged or not whole: {error}") from error
-        raise OSError(_unknown(place)) from error
+        raise OSError(f"{about} is damaged or not whole: {error}") from error
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
@@ -256,40 +260,28 @@ def _from(auto, model: str | Path, **options):
             f"{place} brings Python code along, which would run with all your rights: read it, and if you trust it, "
             f"set the environment variable {TRUST}=1 (trust_remote_code of transformers)"
         ) from error
+    found.name_or_path = place  # not where the cache keeps it: adapters name their base
+    return found
+
+
+@functools.cache  # a study asks the Hub once, and all its stages see one commit
+def fetch(name: str, weights: bool = True) -> Path:
+    """The folder in the Hub's cache that holds a model, downloaded if need be; old weights if there are no others.
+
+    Raises:
+        OSError: as :func:`cycle_utils.downloads.fetched`, or the Hub has something of this name that is no model.
+    """
+    instead = f"give a model folder (there is none at {name}), or the shipped LM with model={TINY!r}"
+    folder = downloads.fetched(name, downloads.MODEL, [*_ABOUT, *(_WEIGHTS if weights else ())], instead)
+    if not (folder / "config.json").is_file() and not is_adapter(folder):
+        raise OSError(f"{name} on the Hub has neither config.json nor {ADAPTER}: it is no model of transformers")
+    if weights and not any(folder.glob("*.safetensors")):
+        downloads.fetched(name, downloads.MODEL, _OLD_WEIGHTS, instead)
+    return folder
 
 
 def _trusts() -> bool:
     return os.environ.get(TRUST) == "1"
-
-
-def _unknown(place: str) -> str:
-    return (
-        f"no model {place!r}: it is no folder here, and the Hub does not know it or cannot be reached; "
-        f"check the spelling, log in for a gated model, or use the shipped one with model={TINY!r}"
-    )
-
-
-def _check_hub(name: str) -> None:
-    """Ask the Hub once whether it has a model that is not in its cache: loading would ask for each file, many times.
-
-    Raises:
-        OSError: it does not, or cannot be reached.
-    """
-    import httpx
-    from huggingface_hub import constants, get_session, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import build_hf_headers
-
-    try:
-        if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return
-        for file in ("config.json", ADAPTER):
-            how = {"headers": build_hf_headers(), "timeout": HUB_PATIENCE, "follow_redirects": True}
-            if get_session().head(hf_hub_url(name, file), **how).status_code not in (401, 403, 404):
-                return
-    except (httpx.HTTPError, HFValidationError) as error:
-        raise OSError(_unknown(name)) from error
-    raise OSError(_unknown(name))
 
 
 def decode(tokenizer, ids) -> str:

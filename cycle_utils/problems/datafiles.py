@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cycle_utils import downloads
+
 BATCH = 16  # rows of a Parquet file decoded at a time: some rows of CodeContests have megabytes of tests
 
 Row = tuple[str, dict[str, Any]]  # where it stands, for messages; and its fields
@@ -44,35 +46,15 @@ class Source:
         """The files of a split, each downloaded when its turn comes.
 
         Raises:
-            OSError: the Hub does not know the data set, keeps it behind terms of use, or cannot be reached while
-                the file is not in the cache.
+            OSError: as :func:`cycle_utils.downloads.fetched`, or the commit has no such file.
         """
         for shard in range(self.shards.get(split, 1)):
             pattern = self.files.format(split=split, shard=f"{shard:05d}")
-            found = sorted(Path(self._snapshot(pattern)).glob(pattern))
+            folder = downloads.fetched(self.repo, downloads.DATA_SET, [pattern], _LOCAL, self.revision)
+            found = sorted(folder.glob(pattern))
             if not found:
                 raise OSError(f"{self.repo} at {self.revision[:7]} holds no {pattern}; {_LOCAL}")
             yield from found
-
-    def _snapshot(self, pattern: str) -> str:
-        """The cache's folder of this commit, with the files of ``pattern`` in it."""
-        import httpx
-        from huggingface_hub import errors, snapshot_download
-
-        try:
-            return snapshot_download(self.repo, repo_type="dataset", revision=self.revision, allow_patterns=[pattern])
-        except errors.GatedRepoError as error:
-            where = f"https://huggingface.co/datasets/{self.repo}"
-            raise OSError(f"{self.repo} is gated: accept its terms at {where} and run `hf auth login`") from error
-        except errors.RepositoryNotFoundError as error:
-            raise OSError(f"the Hub has no data set {self.repo}, or it is private: log in, or {_LOCAL}") from error
-        except errors.RevisionNotFoundError as error:
-            raise OSError(f"{self.repo} has lost its commit {self.revision[:7]}; {_LOCAL}") from error
-        except (OSError, httpx.HTTPError) as error:  # HfHubHTTPError is one of the latter
-            reason = type(error.__cause__ or error).__name__
-            raise OSError(
-                f"{self.repo} is not in the cache and cannot be had from the Hub ({reason}): connect once, or {_LOCAL}"
-            ) from error
 
     def local(self, data: Path, split: str) -> Iterator[Path]:
         """The files of a split in a local copy: the file itself, or a folder laid out as the Hub's, flat or converted.
