@@ -44,7 +44,7 @@ def test_what_cannot_be_had_is_said_and_nothing_is_measured(capsys, monkeypatch)
     assert check.main(["--model", "Salesforce/codegen-350M-mono", "--benchmark", "humaneval"]) == 1
     *lines, last = capsys.readouterr().out.splitlines()
     assert lines[0] == "07_benchmarks by codegen-350m-mono-humaneval.yaml"
-    assert any(line.startswith("NO  model") and "cannot be had" in line for line in lines)
+    assert any(line.startswith("NO  model") and "is not in the cache" in line for line in lines)
     assert any(line.startswith("NO  data") and "code_contests" in line for line in lines)
     assert last.startswith("no-go: ") and "model: " in last
 
