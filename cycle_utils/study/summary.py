@@ -20,7 +20,7 @@ CLAIMS = {
     "C2": ("Learning to refine raises the pass rate of the loop", "C2: CYCLE beats the fine-tuned LM in the loop"),
     "C3": ("One-time generation keeps its quality", "C3: one-time generation"),
     "C4": ("It matches or beats LMs of three times its size", "C4: CYCLE of tiny-0.5M"),
-    "C5": ("Hiding parts of the faulty program (PGM) discourages copying", "C5: without PGM the model copies more"),
+    "C5": ("Hiding parts of the faulty program (PGM) discourages copying", "C5: with PGM the loop solves more"),
     "C6": ("Mixing in plain generation balances both abilities", "C6: without refinement data the loop"),
     "C7": ("Feedback, faulty code and description are all needed", "C7: the loop solves less when shown no feedback"),
 }  # fmt: skip
@@ -46,9 +46,9 @@ def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
             continue
         said = all_of_it["verdict"].str
         holds, fails = said.startswith("holds").sum(), said.startswith("fails").sum()
-        verdict = "mixed" if holds and fails else "fails" if fails else "holds in part" if holds else "not shown"
-        verdict = "holds" if holds == len(all_of_it) else verdict
-        sides = {"fail": fails, "point against it": said.endswith("points against it").sum()}
+        verdict = "mixed" if holds and fails else "fails in part" if fails else "holds in part" if holds else "not shown"
+        verdict = {holds: "holds", fails: "fails"}.get(len(all_of_it), verdict)
+        sides = {"against it": fails, "open, pointing against it": said.endswith("points against it").sum()}
         rest = "".join(f"; {count} {side}" for side, count in sides.items() if count)
         notebooks = sorted({one for cell in all_of_it["notebook"] for one in cell.split(", ")})
         rows.append({
