@@ -56,6 +56,15 @@ def test_parts_of_the_variance():
     assert crossed.standard_error(np.ones((3, 5))) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("seeds", [3, 6])
+def test_trainings_that_agree_by_luck_make_no_difference_certain_or_boundless(seeds):
+    """Differences that have no part of trainings or problems: mean squares of both are noise, and may be tiny."""
+    found = [stats.paired_difference(*RNG.normal(0, 0.3, (2, seeds, 100))) for _ in range(300)]
+    assert np.mean([one.low <= 0 <= one.high for one in found]) >= 0.94
+    widths = np.array([one.high - one.low for one in found])
+    assert widths.max() < 5 * np.median(widths) and widths.min() > 0.5 * np.median(widths)
+
+
 def test_few_seeds_that_differ_have_few_degrees_of_freedom():
     apart = np.array([[0.0], [0.5], [1.0]]) + RNG.normal(0, 0.01, (3, 100))
     alike = np.zeros((3, 1)) + RNG.normal(0, 1, 100)

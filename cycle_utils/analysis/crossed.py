@@ -5,9 +5,10 @@ the analysis of variance tells them apart: with mean squares ``MS`` of seeds, pr
 
     variance of the mean = (MS_seeds + MS_problems - MS_rest) / (seeds x problems)
 
-Degrees of freedom are Satterthwaite's, so that few seeds give wide intervals: with three, Student's t is about 4
-instead of 2. This is how radiology compares readers who read the same cases (Obuchowski and Rockette 1995, Hillis
-2007); :func:`coverage` tries it on tables whose truth is known.
+where neither of the first two counts for less than the last, which both contain: few trainings may agree by luck. The
+degrees of freedom (Hillis 2007) are not fewer than seeds - 1 and near it where trainings matter, so that few seeds give
+wide intervals: with three, Student's t is about 4 instead of 2. This is how radiology compares readers who read the
+same cases (Obuchowski and Rockette 1995). :func:`coverage` tries it on tables whose truth is known.
 """
 
 from __future__ import annotations
@@ -35,14 +36,12 @@ def standard_error(table: Scores) -> tuple[float, float]:
     of_seeds = problems * by_seed.var(ddof=1)
     of_problems = seeds * by_problem.var(ddof=1)
     of_rest = (rest**2).sum() / ((seeds - 1) * (problems - 1))
-    beyond = max(of_problems - of_rest, 0.0)
-    total = of_seeds + beyond
+    of_seeds = max(of_seeds, of_rest)
+    total = of_seeds + max(of_problems - of_rest, 0.0)
     if total == 0:
         return 0.0, 0.0
-    doubt = of_seeds**2 / (seeds - 1)
-    if beyond:
-        doubt += of_problems**2 / (problems - 1) + of_rest**2 / ((seeds - 1) * (problems - 1))
-    return float(np.sqrt(total / table.size)), float(total**2 / doubt)
+    freedom = (seeds - 1) * (total / of_seeds) ** 2 if of_seeds else np.inf
+    return float(np.sqrt(total / table.size)), float(min(freedom, problems - 1))
 
 
 def of_ratio(parts: Scores, wholes: Scores) -> Scores:
