@@ -273,15 +273,15 @@ def test_findings_say_what_the_tables_say(copied):
     told = summary.findings(tables)
     assert "**Learning to refine helps.**" in told and told.count("\n- ") == 3
     gains = pd.read_csv(tables / "07_gains.csv")
-    gains.loc[gains["comparison"] == "CYCLE: loop over equal budget", "verdict"] = "no difference seen"
+    gains.loc[gains["comparison"] == "CYCLE: loop over distinct samples", "verdict"] = "no difference seen"
     gains.to_csv(tables / "07_gains.csv", index=False)
-    masks = pd.read_csv(tables / "05_pgm_differences.csv")
-    row = (masks["setting"] == "ratio 0") & (masks["measure"] == "exact")
-    masks.loc[row, ["value", "low", "high"]] = 0.1, 0.05, 0.15
-    masks.to_csv(tables / "05_pgm_differences.csv", index=False)
+    masks = pd.read_csv(tables / "07_copy_gaps.csv")
+    row = (masks["than"] == "CYCLE without PGM") & (masks["protocol"] == "loop") & (masks["refinements"] == "round 1")
+    masks.loc[row, ["value", "low", "high"]] = -0.1, -0.15, -0.05
+    masks.to_csv(tables / "07_copy_gaps.csv", index=False)
     told = summary.findings(tables)
     assert "**Learning to refine was not shown to help.**" in told
-    assert "contradicts" not in told and "copies 10.0 points more [5.0, 15.0]" in told
+    assert "against the claims" not in told and "copies 10.0 points less [5.0, 15.0]" in told
 
 
 def test_each_claim_has_one_row():

@@ -250,7 +250,7 @@ def test_bad_input_is_named(random_lm, tmp_path):
         load_model(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         load_model(tmp_path)
-    with pytest.raises(OSError, match="no model 'nobody/nothing'"):
+    with pytest.raises(OSError, match="nobody/nothing is not in the cache"):
         load_model("nobody/nothing")
     with pytest.raises(ValueError, match="refine_share is 1"):
         study.recipe(refine_share=1.2)
