@@ -30,7 +30,7 @@ def header(path: Path) -> str:
     one = given(path)
     shape, work = costs.shape_of(one["model"]), costs.work(one)
     machine, memory = costs.machine_of(one, shape), costs.memory(one, shape)
-    speeds = costs.reckoned(one, shape, machine)
+    speeds = costs.estimated(one, shape, machine)
     hours, size = costs.hours(work, speeds), f"{shape.parameters / 1e9:.2f} G parameters"
     learned = f", trained on {one['train_benchmark']}" if costs.trains(one) else ": what it is before any training"
     lines = [
@@ -72,12 +72,12 @@ def row(path: Path, machine: str, memory: float, speeds: costs.Speeds) -> str:
     return f"| {link} | {machine} | {memory / costs.GIB:.0f} | {cells} | {disk / costs.GIB:.0f} |"
 
 
-def reckoned(path: Path) -> str:
+def estimated(path: Path) -> str:
     """A recipe's line by the formulas."""
     one = given(path)
     shape = costs.shape_of(one["model"])
     machine = costs.machine_of(one, shape)
-    return row(path, machine.name, costs.memory(one, shape).most, costs.reckoned(one, shape, machine))
+    return row(path, machine.name, costs.memory(one, shape).most, costs.estimated(one, shape, machine))
 
 
 def measured(path: Path) -> list[str]:
@@ -94,7 +94,7 @@ def table(lines: list[str]) -> str:
 
 def filled(readme: str) -> str:
     """The README's text with the table in its place."""
-    lines = [reckoned(path) for path in recipes.files()]
+    lines = [estimated(path) for path in recipes.files()]
     return re.sub(r"(<!-- table -->\n).*?(<!-- end -->)", lambda m: m[1] + table(lines) + m[2], readme, flags=re.DOTALL)
 
 
@@ -109,8 +109,8 @@ def main() -> None:
             path.write_text(written(path), encoding="utf-8")
         readme = recipes.FOLDER / "README.md"
         readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
-    lines = [line for path in options.recipes for line in (reckoned(path), *measured(path))]
-    print(table(lines or [reckoned(path) for path in recipes.files()]), end="")
+    lines = [line for path in options.recipes for line in (estimated(path), *measured(path))]
+    print(table(lines or [estimated(path) for path in recipes.files()]), end="")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
     assert check.memory_at_hand() == pytest.approx(3000 + own, rel=0.1) and check.memory_at_hand() < whole
 
 
-def test_on_a_cpu_the_largest_batches_are_reckoned_each_by_its_own_part(monkeypatch):
+def test_on_a_cpu_the_largest_batches_are_estimated_each_by_its_own_part(monkeypatch):
     monkeypatch.setattr(check.torch.cuda, "is_available", lambda: False)
     given = recipes.whole(recipes.read(recipes.named("smollm2", "mbpp")), recipes.BENCHMARKS)
     need = costs.memory(given, costs.SHAPES["smollm2"])

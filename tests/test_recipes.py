@@ -21,7 +21,7 @@ from cycle_utils.study.recipes import read as recipe
 
 FILES = recipes.files()
 # What a recipe leaves to the notebook: where local copies are, what TinyPrograms alone knows, who else takes part.
-LEFT = {"data", "train_data", "ambiguity", "seed", "seeds", "ladder", "other_models", "other_style", "further_seeds", "controls"}
+LEFT = {"data", "train_data", "ambiguity", "seed", "seeds", "ladder", "other_models", "other_style"}
 PAPER = (
     "Salesforce/codegen-350M-mono",
     "bigcode/starcoderbase-1b",
@@ -106,7 +106,7 @@ def test_the_comment_above_a_recipe_and_the_table_are_what_the_script_writes(pat
     memory, hours, disk = re.search(r"memory (\d+) GiB, ([\d.]+) hours, disk (\d+) GiB", text).groups()
     machine = costs.machine_of(one, shape)
     assert machine.name in text and int(memory) * costs.GIB < machine.memory
-    expected = sum(costs.hours(costs.work(one), costs.reckoned(one, shape, machine)).values())
+    expected = sum(costs.hours(costs.work(one), costs.estimated(one, shape, machine)).values())
     assert float(hours) == round(expected, 1) and int(disk) == round(costs.disk(one, shape) / costs.GIB)
     assert f"-f ../recipes/{path.name}" in text and all(len(line) <= 120 for line in text.splitlines())
 
@@ -158,7 +158,7 @@ def test_costs_follow_from_their_causes():
     more, less = (costs.work(changed(refine_share=share)).refining_tokens for share in (0.75, 0.5))
     assert more / less == pytest.approx((0.75 * 1300 + 0.25 * 900) / (0.5 * 1300 + 0.5 * 900))
     slow = replace(gpu, flops=gpu.flops / 2)
-    twice = [costs.hours(costs.work(BASE), costs.reckoned(BASE, shape, one))["fine-tuning"] for one in (slow, gpu)]
+    twice = [costs.hours(costs.work(BASE), costs.estimated(BASE, shape, one))["fine-tuning"] for one in (slow, gpu)]
     assert twice[0] == 2 * twice[1]
     batches = {4: costs.GPUS[0], 16: costs.GPUS[1], 640: costs.GPUS[1]}  # the last fits neither
     assert {batch: costs.machine_of(changed(batch_size=batch), shape) for batch in batches} == batches

@@ -112,7 +112,8 @@ def copies(previous: str, current: str) -> dict[str, bool]:
     exact = previous == current
     whitespace = exact or _tokens(previous) == _tokens(current)
     tree = None if whitespace else syntax(previous)
-    return {"exact": exact, "whitespace": whitespace, "syntax": whitespace or (tree and tree == syntax(current)) is True}
+    alike = whitespace or (tree and tree == syntax(current)) is True
+    return {"exact": exact, "whitespace": whitespace, "syntax": alike}
 
 
 # Deeply nested text exhausts the recursion limit; null bytes and lone surrogates are ValueErrors.

@@ -23,7 +23,7 @@ from cycle_utils.analysis import crossed
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-MARGIN = 0.03  # within which two rates count as equal, fixed before the trainings it is applied to: 3 points
+MARGIN = 0.03  # within which two rates count as equal: 3 points, fixed when three of six trainings were known
 _BATCH = 500  # resamples held in memory at a time
 
 
@@ -92,18 +92,12 @@ def _table(scores: ArrayLike) -> NDArray[np.float64]:
     return np.atleast_2d(array)
 
 
-def by_problem(scores: ArrayLike) -> NDArray[np.float64]:
-    """Scores averaged over seeds: (problems,). Errors as for any scores."""
-    return _table(scores).mean(axis=0)
-
-
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Two tables of the same seeds and problems."""
     x, y = _table(a), _table(b)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"paired scores are of {x.shape[1]} and {y.shape[1]} problems; give both for the same problems")
-    if len(x) != len(y):
-        raise ValueError(f"paired scores are of {len(x)} and {len(y)} seeds; give both for the same seeds")
+    for what, ours, theirs in zip(("seeds", "problems"), x.shape, y.shape):
+        if ours != theirs:
+            raise ValueError(f"paired scores are of {ours} and {theirs} {what}; give both for the same {what}")
     return x, y
 
 
@@ -137,7 +131,7 @@ def difference_of(value: float, table: NDArray[np.float64]) -> Difference:
 
 
 def interval(scores: ArrayLike, method: str = "BCa", resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Mean score, a share, with its interval: over trainings and problems if there are several seeds, else over problems.
+    """Mean score, a share, with its interval: over trainings and problems of several seeds, of one over problems.
 
     Args:
         scores: (problems,) or (seeds, problems), see the module.

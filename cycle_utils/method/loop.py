@@ -197,7 +197,7 @@ class Refiner:
     def _repeated(
         self, asked: Sequence[int], live: Sequence[Trajectory], programs: Sequence[Completion]
     ) -> list[int]:  # fmt: skip
-        """Of the programs that were just drawn, those to be drawn again: all that were tried for their problem before."""
+        """Of the programs just drawn, those to be drawn again: all that were tried for their problem before."""
         if not self.redraws:
             return []
         ones = [(live[i][0].task_id, _identity(shown_code(live[i][0], programs[i].text))) for i in asked]

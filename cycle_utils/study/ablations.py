@@ -90,6 +90,7 @@ TRAINED_WITHOUT = {
 SHOWN = {
     **{f"shown {name}": Setting(loop={"fields": fields}) for name, fields in INPUTS.items()},
     "shown another's feedback": Setting(loop={"shuffled": True}),
+    "told only that it fails": Setting(loop={"bare": True}),
 }
 ALL = masked() | MASKED_OTHERWISE | mixed() | SOURCES | TRAINED_WITHOUT | SHOWN
 
@@ -174,7 +175,7 @@ def _one(config: RefineTrain, where: Loop, progress: bool) -> Result:
 
 
 def measured(results: Sequence[Result], measure: str, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """One of :data:`MEASURES` as parts and wholes, both (seeds, problems): a cell's part over its whole is its share."""
+    """One of :data:`MEASURES` as parts and wholes, both (seeds, problems): part over whole is a cell's share."""
     if measure in ("one-time", "loop", "gain"):
         tables = [metrics.solved_by_round(r.attempts, rounds).groupby("task_id").mean() for r in results]
         first, last = (np.stack([t[r].to_numpy(float) for t in tables]) for r in (0, rounds))

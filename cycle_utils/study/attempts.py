@@ -27,7 +27,7 @@ COLUMNS = {
 }  # fmt: skip
 _NAMES = {"task_id": "problem", "code": "program", "status": "verdict"}  # of the columns that a run keeps
 _BLANKED = {("code",): "no feedback", ("feedback",): "no faulty code", (): "neither"}
-_SAID = ("rounds", "samples", "temperatures", "fields", "shuffled", "style")  # fields of a loop that are put in words
+_SAID = ("rounds", "samples", "temperatures", "fields", "shuffled", "bare", "redraws", "style")  # fields of a loop that are put in words
 _HOW = ("limit", "sampling", "strays")  # fields that make no other setting, only another size or speed
 
 
@@ -80,6 +80,10 @@ def _words(loop: Mapping[str, Any]) -> Iterator[str]:
         yield f"shown {_BLANKED[fields]}"
     if loop.get("shuffled"):
         yield "shown another's feedback"
+    if loop.get("bare"):
+        yield "told only that it fails"
+    if loop.get("redraws"):
+        yield "without repeats"
     if loop["style"] != "cycle":
         yield f"asked in {loop['style']} style"
     usual: Sequence[str] = [*_SAID, *_HOW, "stage", "model", "benchmark", "data", "seed"]

@@ -106,7 +106,7 @@ def _missing(wanted: Requirement) -> str:
 
 
 def device(need: float) -> Finding:
-    """The GPU, or else the CPU, and whether its memory holds what is reckoned."""
+    """The GPU, or else the CPU, and whether its memory holds what is estimated."""
     free, load = memory_at_hand(), os.getloadavg()[0]
     said = f"{machine()}: {free / costs.GIB:.1f} GiB of memory at hand, about {need / costs.GIB:.1f} needed"
     if not torch.cuda.is_available() and load > _cores() / 2:
@@ -264,7 +264,7 @@ def _memory_used() -> float:
 
 
 def _largest(bench: Bench, given: Mapping[str, Any]) -> str:
-    """The largest batches that fit, in words: tried on a GPU, else reckoned by the memory at hand."""
+    """The largest batches that fit, in words: tried on a GPU, else estimated by the memory at hand."""
     said = []
     if costs.trains(given):
         length, together = costs.LENGTHS[given["train_benchmark"]].longest, given["batch_size"] * given["accumulation"]
@@ -298,15 +298,15 @@ def hours(given: Mapping[str, Any], speeds: costs.Speeds, most: float) -> Iterat
     """Hours of each stage at the measured speeds, beside the estimate, and whether all are few enough."""
     shape, work = costs.shape_of(given["model"]), costs.work(given)
     meant = costs.machine_of(given, shape)
-    found, reckoned = costs.hours(work, speeds), costs.hours(work, costs.reckoned(given, shape, meant))
+    found, estimated = costs.hours(work, speeds), costs.hours(work, costs.estimated(given, shape, meant))
     for stage, value in found.items():
-        if reckoned[stage]:
+        if estimated[stage]:
             yield Finding(
-                "hours", f"{stage}: at most {value:.1f} (estimate for one {meant.name}: {reckoned[stage]:.1f})"
+                "hours", f"{stage}: at most {value:.1f} (estimate for one {meant.name}: {estimated[stage]:.1f})"
             )
     total = sum(found.values())
     asked = "" if total <= most else f", more than --hours {most:g}"
-    yield Finding("hours", f"all: at most {total:.1f} (estimate: {sum(reckoned.values()):.1f}){asked}", total <= most)
+    yield Finding("hours", f"all: at most {total:.1f} (estimate: {sum(estimated.values()):.1f}){asked}", total <= most)
 
 
 # --- what is kept, and the command -----------------------------------------------------------------------

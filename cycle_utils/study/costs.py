@@ -1,7 +1,7 @@
-"""What a recipe costs: its work, counted from its parameters, at speeds that are reckoned or measured.
+"""What a recipe costs: its work, counted from its parameters, at speeds that are estimated or measured.
 
 :func:`work` says how many tokens are trained on and how many programs are written and judged, at most;
-:class:`Speeds` how fast. :func:`reckoned` takes them from a model's shape and a machine's data sheet, and
+:class:`Speeds` how fast. :func:`estimated` takes them from a model's shape and a machine's data sheet, and
 ``cycle_utils.study.check`` measures them; :func:`hours` is one by the other. Memory and disk follow from the shape.
 All of it is for the notebooks 01, which trains nothing, and 07; the ladder of 07 is not counted.
 """
@@ -68,7 +68,7 @@ def _configured(model: str) -> Shape:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a recipe is reckoned for: memory in bytes, FLOP/s and bytes/s that are reached.
+    """What a recipe is estimated for: memory in bytes, FLOP/s and bytes/s that are reached.
 
     ``layer_seconds`` is the least that a layer of a decoding step takes: launching kernels from Python.
     """
@@ -191,7 +191,7 @@ def hours(work: Work, speeds: Speeds) -> dict[str, float]:
     return {stage: value / 3600 for stage, value in seconds.items()}
 
 
-def reckoned(given: Mapping[str, Any], shape: Shape, machine: Machine) -> Speeds:
+def estimated(given: Mapping[str, Any], shape: Shape, machine: Machine) -> Speeds:
     """Speeds by the formulas below: a training is bound by arithmetic, decoding by it, by memory or by the layers."""
     training = machine.flops / (flops(given) * shape.parameters)
     learned = given.get("train_benchmark", given["benchmark"])
@@ -296,6 +296,6 @@ def disk(given: Mapping[str, Any], shape: Shape) -> float:
 
 
 def machine_of(given: Mapping[str, Any], shape: Shape) -> Machine:
-    """What a recipe is reckoned for: the smallest GPU that holds it, or the largest; a CPU for models in GGUF files."""
+    """What a recipe is estimated for: the smallest GPU that holds it, or the largest; a CPU for models in GGUF files."""
     need = memory(given, shape).most
     return CPU if is_gguf(given["model"]) else next((one for one in GPUS if need < one.memory), GPUS[-1])

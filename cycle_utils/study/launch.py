@@ -31,7 +31,7 @@ from cycle_utils.study import parameters
 
 # Parameters that no training depends on.
 EVALUATION = ("benchmark", "data", "limit", "rounds", "feedback_tests", "other_models", "other_style", "unmasked",
-              "budget_of", "with_greedy", "redraws", "controls", "further_seeds")  # fmt: skip
+              "budget_of", "with_greedy", "redraws")  # fmt: skip
 STAGES: dict[str, Callable[[stages.RefineTrain], Run]] = {
     "fine_tune": lambda config: stages.fine_tune(config.distil.fine_tune),
     "distil": lambda config: stages.distil(config.distil),

@@ -22,18 +22,19 @@ from cycle_utils.problems.benchmarks import BENCHMARKS
 _SIZES = ("steps", "recurring_steps", "finetune_steps", "problems", "samples", "batch_size", "accumulation",
           "max_new_tokens", "generation_batch", "limit")  # fmt: skip
 _SWITCHES = ("lora", "merged", "gradient_checkpointing", "bf16", "unmasked", "with_greedy", "keep_passing",
-             "interactive", "compiled", "ship", "own_options", "controls")  # fmt: skip
+             "interactive", "compiled", "ship", "own_options")  # fmt: skip
 KINDS: dict[str, Any] = {
     **dict.fromkeys(_SIZES, Count | None),  # None: the stage's or the benchmark's own
     **dict.fromkeys(_SWITCHES, bool),
-    **dict.fromkeys(("seeds", "further_seeds", "looked_at", "sample"), Count),
+    **dict.fromkeys(("seeds", "looked_at", "sample"), Count),
     **dict.fromkeys(("ambiguity", "mask_ratio", "refine_share"), Share),
     **dict.fromkeys(("ratios", "shares", "ambiguities"), list[Share]),
     **dict.fromkeys(("other_models", "ladder", "budget_of"), list[str]),
     **dict.fromkeys(("data", "train_data"), Place | None),
     **dict.fromkeys(("style", "other_style"), Literal[STYLES]),
     **dict.fromkeys(("benchmark", "train_benchmark"), Literal[tuple(BENCHMARKS)]),
-    "redraws": Redraws, "model": Place, "seed": Seed, "rounds": Natural, "learning_rate": Positive | None, "fields": Texts,
+    "model": Place, "seed": Seed, "rounds": Natural, "redraws": Redraws, "learning_rate": Positive | None,
+    "fields": Texts,
     "target": Literal[TARGETS], "faults": Literal[FAULTS], "mask_span": Literal[SPANS],
     "mask_redraw": Literal[REDRAWS], "feedback_tests": Literal[FEEDBACK_TESTS], "shape": Literal[tuple(SHAPES)],
 }  # fmt: skip

@@ -26,7 +26,7 @@ from cycle_utils.models.loading import context_length
 from cycle_utils.problems.benchmarks import load_problems
 from cycle_utils.study import costs, launch
 
-LONG = 20.0  # seconds: a step that is reckoned to take longer is not asked for, on a CPU
+LONG = 20.0  # seconds: a step that is estimated to take longer is not asked for, on a CPU
 SLOW = 5.0  # seconds: a step that takes longer is not repeated
 REPEATED = 3  # steps otherwise
 LOOKED_AT = 8  # tokens whose generation is timed
@@ -78,7 +78,7 @@ class Bench:
         code = "\n".join(p.prompt + p.canonical_solutions[0] for p in self.problems)
         self.ids = self.tokenizer(code, add_special_tokens=False)["input_ids"]
         shape, machine = costs.shape_of(given["model"]), costs.GPUS[0] if torch.cuda.is_available() else costs.CPU
-        self.token_seconds = 2 * shape.parameters / machine.flops  # forward, as reckoned
+        self.token_seconds = 2 * shape.parameters / machine.flops  # forward, as estimated
 
     def _tokens(self, count: int, start: int = 0) -> list[int]:
         """So many tokens of real code."""
