@@ -76,10 +76,11 @@ def checked(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ValueError: it is not; the message names it, the value and what is allowed.
     """
-    if is_dataclass(hint):
-        if isinstance(value, hint):
+    configs = get_args(hint) or (hint,)
+    if all(map(is_dataclass, configs)):
+        if isinstance(value, configs):
             return value
-        raise ValueError(f"{name} is {value!r}; give a {hint.__name__}")
+        raise ValueError(f"{name} is {value!r}; give a {' or a '.join(one.__name__ for one in configs)}")
     try:
         return _adapter(hint).validate_python(value)
     except ValidationError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from annotated_types import Le
@@ -117,6 +117,57 @@ class RefineTrain(Checked):
 
 
 @dataclass(frozen=True)
+class Practice(Checked):
+    """The loop of a trained LM on its training problems, for a further turn of the cycle to learn from.
+
+    Stage 1(b) knows the mistakes of first tries alone. The rounds of a loop start from mistakes that refinement made;
+    here these become examples too, each with the feedback that it got.
+
+    Attributes:
+        after: the training of that LM: stage 2, or an earlier turn.
+        problems: training problems practised on; each turn has others, as long as there are enough.
+        rounds, temperatures, redraws: of the loop, as in :class:`Loop`.
+    """
+
+    after: RefineTrain | Turn = RefineTrain()
+    problems: Count = 2000
+    rounds: Natural = 3
+    temperatures: Two = TEMPERATURES
+    redraws: Redraws = MOST_REDRAWS
+    sampling: Sampling = Sampling()
+
+    @property
+    def turn(self) -> int:
+        """Number of the turn that it is for."""
+        return self.after.practice.turn + 1 if isinstance(self.after, Turn) else 1
+
+    @property
+    def first(self) -> RefineTrain:
+        """The training that the first turn went on from."""
+        return self.after.practice.first if isinstance(self.after, Turn) else self.after
+
+    @property
+    def recalled(self) -> int:
+        """Earlier attempts that its prompts show: as that LM was trained."""
+        return self.after.recalled if isinstance(self.after, Turn) else 0
+
+
+@dataclass(frozen=True)
+class Turn(Checked):
+    """A further turn of the cycle: stage 2 again, from the LM that practised, on what it got wrong.
+
+    How faulty programs are masked, mixed and shown is as in the first training. ``earlier`` says whether the mistakes
+    of earlier turns and of stage 1(b) are trained on too, and ``recalled`` how many earlier attempts refine prompts show
+    at most, beside the latest: in this training and in the practice of the next turn.
+    """
+
+    practice: Practice = field(default_factory=Practice)
+    earlier: bool = True
+    train: TrainSettings = TrainSettings(steps=360, learning_rate=1e-3)
+    recalled: Natural = 0
+
+
+@dataclass(frozen=True)
 class Loop(Checked):
     """Stage 3: generate, execute, refine; and independent samples when ``rounds`` is 0.
 
@@ -132,6 +183,7 @@ class Loop(Checked):
         shuffled: feedback is that of another problem's faulty program: a control.
         bare: feedback says that the program fails, and nothing else: a control.
         redraws: how often a program that was tried before is drawn again, at most, before it is judged again.
+        recalled: how many earlier attempts a refine prompt shows at most, with their feedback, beside the latest.
         strays: a text without the entry point is judged and shown as it was written, as it always is on other
             benchmarks than TinyPrograms; there it counts as an empty program, as loops were published, unless asked
             for.
@@ -157,6 +209,7 @@ class Loop(Checked):
     strays: bool = later(False)
     bare: bool = later(False)
     redraws: Redraws = later(0)
+    recalled: Natural = later(0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -31,6 +31,18 @@ def distilled_examples(problems: Sequence[Problem], attempts: pd.DataFrame, targ
     return examples
 
 
+def with_earlier(examples: Sequence[dict], attempts: pd.DataFrame) -> list[dict]:
+    """The examples, those of refinement with what was tried ``earlier``: programs and feedback, the oldest first."""
+    before: dict[tuple[str, str], list[list[str]]] = {}
+    for _, rows in attempts.groupby(["task_id", "sample"], sort=False):
+        tried = rows[["code", "feedback"]].to_numpy().tolist()
+        for i, (task_id, code) in enumerate(rows[["task_id", "code"]].itertuples(index=False)):
+            before.setdefault((task_id, code), tried[:i])
+    return [
+        {**e, "earlier": before[e["task_id"], e["code"]] if e["kind"] == "refine" else []} for e in examples
+    ]
+
+
 def canonical_target(problem: Problem, code: str, target: str, rng: random.Random) -> str:
     """The canonical solution that answers a faulty program: the nearest by BM25 over its words, or a random one."""
     solutions = list(problem.canonical_solutions)

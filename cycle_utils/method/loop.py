@@ -63,7 +63,7 @@ def self_refine(
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
     stop_when_flat: bool = False, shuffled: bool = False, strays: bool = False, bare: bool = False, redraws: int = 0,
-    progress: bool = True, on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None,
+    recalled: int = 0, progress: bool = True, on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None,
     usage: Counter | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
@@ -78,6 +78,7 @@ def self_refine(
         redraws: how often a program that was tried for the same problem before, by this or another trajectory, is drawn
             again at most (up to :data:`MOST_REDRAWS`): none is judged twice while there are draws left. Programs that
             differ in layout alone are the same.
+        recalled: how many earlier attempts a refine prompt shows at most, with their feedback, beside the latest.
         on_round: is given the attempts of each round when it ends.
         folder: where finished rounds and the generations of the current one are kept while the loop runs: a loop that
             was cut off and is called again with the same arguments goes on from there, and ends as if it had not been.
@@ -98,13 +99,14 @@ def self_refine(
         ServerError, ImportError: a model that runs elsewhere and cannot be asked, see
             :mod:`cycle_utils.models.servers`.
     """
-    _check_loop(problems, rounds, samples, fields, feedback_tests, redraws, temperatures)
+    _check_loop(problems, rounds, samples, fields, feedback_tests, redraws, recalled, shuffled or bare, temperatures)
     if isinstance(model, str | Path):
         tokenizer = tokenizer or load_tokenizer(model)
         model = load_model(model)
     by = Refiner(
         model, tokenizer, judge, temperatures, style, fields, feedback_tests, sampling or Sampling(), seed,
-        stop_when_flat, shuffled, strays, bare, redraws, progress, folder, Counter() if usage is None else usage,
+        stop_when_flat, shuffled, strays, bare, redraws, recalled, progress, folder,
+        Counter() if usage is None else usage,
     )  # fmt: skip
     rows: list[Attempt] = []
     live = [(problem, sample, None) for problem in problems for sample in range(samples)]
@@ -117,7 +119,7 @@ def self_refine(
 
 def _check_loop(
     problems, rounds: int, samples: int, fields: Sequence[str], feedback_tests: str, redraws: int,
-    temperatures: tuple[float, float],
+    recalled: int, is_control: bool, temperatures: tuple[float, float],
 ) -> None:  # fmt: skip
     if not problems:
         raise ValueError("there are no problems to solve: the list is empty")
@@ -129,6 +131,10 @@ def _check_loop(
         raise ValueError(f"unknown feedback_tests {feedback_tests!r}; choose one of {', '.join(FEEDBACK_TESTS)}")
     if not 0 <= redraws <= MOST_REDRAWS:
         raise ValueError(f"redraws is {redraws}; give 0 to {MOST_REDRAWS}")
+    if recalled < 0:
+        raise ValueError(f"recalled is {recalled}; give 0 (the latest attempt alone) or more")
+    if recalled and is_control:
+        raise ValueError("earlier attempts are recalled with their own feedback: give recalled or a control, not both")
     if redraws and 0 in temperatures:
         raise ValueError("greedy decoding draws the same program again; give temperatures above 0 with redraws")
 
@@ -151,12 +157,14 @@ class Refiner:
     strays: bool
     bare: bool
     redraws: int
+    recalled: int
     progress: bool
     folder: Path | None
     usage: Counter
     spent: Counter = field(default_factory=Counter)  # of it, what the current round cost
     answers: dict[str, Completion] = field(default_factory=dict)  # by prompt: the same greedy answer is not made twice
     tried: set[tuple[str, str]] = field(default_factory=set)  # problems and their programs, if they may be drawn again
+    past: dict[tuple[str, int], list[Attempt]] = field(default_factory=dict)  # of each trajectory
     draws: Counter = field(default_factory=Counter)  # in the current round, by place
 
     def ask(self, live: Sequence[Trajectory], round_: int) -> tuple[list[Trajectory], list[Prompt]]:
@@ -167,11 +175,11 @@ class Refiner:
             live = [(problem, sample, {**last, "feedback": BARE}) for problem, sample, last in live]
         kept, prompts = [], []
         for trajectory in live:
-            problem, _, last = trajectory
+            problem, sample, last = trajectory
+            earlier = self.past.get((problem.task_id, sample), [])[:-1][-self.recalled :] if self.recalled else []
             try:
-                prompts.append(
-                    next_prompt(self.model, self.tokenizer, problem, last, self.style, self.fields, self.sampling)
-                )
+                asked = self.model, self.tokenizer, problem, last, self.style, self.fields, self.sampling, earlier
+                prompts.append(next_prompt(*asked))
                 kept.append(trajectory)
             except NoRoom as error:
                 log.warning("%s; it stays unsolved", error)
@@ -233,7 +241,7 @@ class Refiner:
             self.usage.update(finished.attrs.get("usage", {}))
             if self.redraws:
                 self.tried |= {(row.task_id, _identity(row.code)) for row in finished.itertuples()}
-            return finished.to_dict("records")
+            return self._noted(finished.to_dict("records"))
         problems = [problem for problem, _, _ in live]
         texts = [program.text for program in programs]
         verdicts = judged(problems, texts, self.feedback_tests, self.judged_by, self.progress)
@@ -245,6 +253,11 @@ class Refiner:
             attempts = [{**attempt, "draws": self.draws[i]} for i, attempt in enumerate(attempts)]
         self.usage.update(self.spent)
         self._keep(round_, attempts)
+        return self._noted(attempts)
+
+    def _noted(self, attempts: list[Attempt]) -> list[Attempt]:
+        for attempt in attempts if self.recalled else ():
+            self.past.setdefault((attempt["task_id"], attempt["sample"]), []).append(attempt)
         return attempts
 
     def _keep(self, round_: int, attempts: Sequence[Attempt]) -> None:
@@ -276,18 +289,22 @@ def _identity(code: str) -> str:
 
 
 def next_prompt(
-    model, tokenizer, problem: Problem, last: Attempt | None, style: str, fields: Sequence[str], sampling: Sampling
-) -> Prompt:
-    """What a model is asked: the description at first, then with its last attempt and what became of that."""
+    model, tokenizer, problem: Problem, last: Attempt | None, style: str, fields: Sequence[str], sampling: Sampling,
+    earlier: Sequence[Attempt] = (),
+) -> Prompt:  # fmt: skip
+    """What a model is asked: the description at first, then with its last attempt and what became of that.
+
+    Args:
+        earlier: attempts before the last one that are shown, too.
+    """
     render = partial(render_chat, tokenizer) if tokenizer else transcript
     if last is None:
         return one_time_prompt(problem, style, render)
-    code = last["code"] if "code" in fields else ""
-    feedback = last["feedback"] if "feedback" in fields else ""
+    *tried, (code, feedback) = [tuple(one[name] if name in fields else "" for name in FIELDS) for one in [*earlier, last]]
     limit = None if sampling.truncation == "left" else room(model, sampling)
     chat = style == "chat"
     return refine_prompt(
-        problem, code, feedback, style, limit=limit, render=render,
+        problem, code, feedback, style, limit=limit, render=render, earlier=tried,
         count=lambda text: len(tokenizer(text, add_special_tokens=not chat)["input_ids"]),
     )  # fmt: skip
 

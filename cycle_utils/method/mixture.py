@@ -59,7 +59,7 @@ def _cycled(rows: Sequence[dict], count: int, rng: random.Random) -> list[dict]:
 
 def encode_example(
     tokenizer, problem: Problem, example: dict, fields: Sequence[str] = FIELDS, style: str = "cycle",
-    limit: int | None = None,
+    limit: int | None = None, recalled: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Features of one example, with the spans of its prompt's fields; see :func:`~.training.encode`.
 
@@ -67,6 +67,7 @@ def encode_example(
         limit: the most tokens that it may have; as in prompts, the middle of a faulty program is cut until it fits.
         style: ``cycle``, the paper's template, or ``chat``, for an instruction-tuned model: there the past generation
             is the turn in which it gave the faulty program.
+        recalled: how many earlier attempts a refine prompt shows at most, of those that the example has.
 
     Raises:
         NoRoom: it does not fit, however much is cut.
@@ -75,7 +76,9 @@ def encode_example(
         return plain_example(tokenizer, problem, example["target"], style, limit)
     code = example["code"] if "code" in fields else ""
     feedback = example["feedback"] if "feedback" in fields else ""
-    asked = partial(refine_prompt, problem, code, feedback, style, render=partial(render_chat, tokenizer))
+    earlier = [tuple(one) for one in example.get("earlier", ())[-recalled:]] if recalled else []
+    render = partial(render_chat, tokenizer)
+    asked = partial(refine_prompt, problem, code, feedback, style, render=render, earlier=earlier)
     target, special, prompt = refine_target(problem, example["target"], style), style != "chat", asked()
     features = encode(tokenizer, prompt.text, target, prompt.spans, special)
     if limit is None or len(features["input_ids"]) <= limit:

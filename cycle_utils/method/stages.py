@@ -20,8 +20,8 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils.method import processes
-from cycle_utils.method.configs import Distil, FineTune, Loop, Pretrain, RefineTrain
-from cycle_utils.method.distillation import distilled_examples
+from cycle_utils.method.configs import Distil, FineTune, Loop, Practice, Pretrain, RefineTrain, Turn
+from cycle_utils.method.distillation import distilled_examples, with_earlier
 from cycle_utils.method.judging import mutated_attempts
 from cycle_utils.method.loop import self_refine
 from cycle_utils.method.masking import PGMCollator
@@ -128,25 +128,89 @@ def refine_train(config: RefineTrain, progress: bool = True, whole: bool = False
     tuned = fine_tune(config.distil.fine_tune, progress, whole=whole or not is_built(config))
 
     def make(folder: Path) -> dict[str, Any]:
-        model, tokenizer = load_model(tuned.folder), load_tokenizer(tuned.folder)
-        problems = {p.task_id: p for p in training_problems(config.distil.fine_tune)}
-        settings = replace(config.train, seed=config.distil.fine_tune.seed)
-        rows = mixture(read_examples(data), list(problems.values()), config.refine_share, settings)
-        style = config.distil.fine_tune.style
-
-        def encoded(row: dict, limit: int) -> dict[str, Any]:
-            problem = problems[row["task_id"]]
-            features = encode_example(tokenizer, problem, row, config.fields, style, limit)
-            return {**features, "origin": row["origin"]}
-
-        examples, notes = fitting((partial(encoded, row) for row in rows), model)
-        collator = PGMCollator(tokenizer.pad_token_id, config.masking, settings.seed)
-        losses = train(model, examples, collator, settings, folder, progress)
-        _save(model, tokenizer, folder, settings)
-        kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
-        return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings), **notes}
+        return _trained_to_refine(tuned.folder, read_examples(data), config, config.train, folder, progress)
 
     return build(config, make, "stage 2, refine training", whole, together=True)
+
+
+def _trained_to_refine(
+    start: Path, own: Sequence[dict], how: RefineTrain, train_settings: TrainSettings, folder: Path, progress: bool,
+    recalled: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Train the LM in ``start`` on its ``own`` examples, mixed, masked and shown as ``how`` says; returns notes."""
+    model, tokenizer = load_model(start), load_tokenizer(start)
+    tune = how.distil.fine_tune
+    problems = {p.task_id: p for p in training_problems(tune)}
+    settings = replace(train_settings, seed=tune.seed)
+    rows = mixture(own, list(problems.values()), how.refine_share, settings)
+
+    def encoded(row: dict, limit: int) -> dict[str, Any]:
+        features = encode_example(tokenizer, problems[row["task_id"]], row, how.fields, tune.style, limit, recalled)
+        return {**features, "origin": row["origin"]}
+
+    examples, notes = fitting((partial(encoded, row) for row in rows), model)
+    collator = PGMCollator(tokenizer.pad_token_id, how.masking, settings.seed)
+    losses = train(model, examples, collator, settings, folder, progress)
+    _save(model, tokenizer, folder, settings)
+    kinds = pd.Series([r["kind"] for r in rows]).value_counts().to_dict()
+    return {"losses": losses, "examples": kinds, "tokens": _tokens(examples, settings), **notes}
+
+
+def practise(config: Practice, progress: bool = True) -> Run:
+    """The loop of a further turn, on training problems. Leaves what :func:`distil` leaves."""
+    trained = _trained(config.after, progress, whole=not is_built(config))
+
+    def make(folder: Path) -> dict[str, Any]:
+        how, usage = config.first, Counter()
+        tune = how.distil.fine_tune
+        problems = practised(training_problems(tune), config.turn, config.problems)
+        model = load_model(trained.folder, config.sampling.bf16)
+        attempts = self_refine(
+            model, problems, tokenizer=load_tokenizer(trained.folder), rounds=config.rounds, seed=tune.seed,
+            temperatures=config.temperatures, sampling=config.sampling, style=tune.style, fields=how.fields,
+            strays=how.distil.strays, redraws=config.redraws, recalled=config.recalled, progress=progress,
+            folder=_checkpoints(folder), usage=usage,
+        )  # fmt: skip
+        attempts.to_parquet(folder / ATTEMPTS)
+        examples = with_earlier(distilled_examples(problems, attempts, how.distil.target, tune.seed), attempts)
+        pd.DataFrame(examples).to_parquet(folder / EXAMPLES)
+        kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
+        notes = {"problems": len(problems), "attempts": len(attempts), "passed": int(attempts.passed.sum())}
+        return {**notes, "examples": kinds, **_cut(attempts), **usage, **_options(model, config.sampling)}
+
+    return build(config, make, f"turn {config.turn}, practice on training problems")
+
+
+def practised(problems: Sequence[Problem], turn: int, count: int) -> list[Problem]:
+    """The training problems of a turn: the next ``count`` ones, from the beginning again after the last."""
+    begin, count = (turn - 1) * count, min(count, len(problems))
+    return [problems[i % len(problems)] for i in range(begin, begin + count)]
+
+
+def take_turn(config: Turn, progress: bool = True, whole: bool = False) -> Run:
+    """A further turn of the cycle: its practice, and training on that; ``whole`` as in :func:`fine_tune`."""
+    data = practise(config.practice, progress)
+    start = _trained(config.practice.after, progress, whole=whole or not is_built(config))
+
+    def make(folder: Path) -> dict[str, Any]:
+        own = read_examples(data)
+        if config.earlier:
+            own = _earlier_examples(config.practice.after, progress) + own
+        how = config.practice.first
+        return _trained_to_refine(start.folder, own, how, config.train, folder, progress, config.recalled)
+
+    return build(config, make, f"turn {config.practice.turn}, refine training", whole, together=True)
+
+
+def _trained(config: RefineTrain | Turn, progress: bool, whole: bool) -> Run:
+    return (take_turn if isinstance(config, Turn) else refine_train)(config, progress, whole)
+
+
+def _earlier_examples(config: RefineTrain | Turn, progress: bool) -> list[dict]:
+    """What stage 1(b) and the turns up to this training left."""
+    if isinstance(config, RefineTrain):
+        return read_examples(distil(config.distil, progress))
+    return _earlier_examples(config.practice.after, progress) + read_examples(practise(config.practice, progress))
 
 
 def on_model(place: Callable[[str], Any], stage: Callable[..., Run], config: Any, progress: bool = True) -> Any:
@@ -176,7 +240,7 @@ def loop(config: Loop, progress: bool = True) -> Run:
             samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
             stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, bare=config.bare,
-            redraws=config.redraws, progress=progress, folder=_checkpoints(folder), usage=usage,
+            redraws=config.redraws, recalled=config.recalled, progress=progress, folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         notes = {"problems": len(problems), "attempts": len(attempts), **_cut(attempts), **usage}

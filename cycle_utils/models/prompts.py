@@ -25,6 +25,7 @@ Message = Mapping[str, str]  # ``role``, which is user or assistant, and ``conte
 BAD, FAILURE, GOOD = "### Bad Solution:", "### Execution Failure:", "### Good solution:"
 HEADERS = (BAD, FAILURE, GOOD)
 FIELDS = ("code", "feedback")  # what a refine prompt holds beside the description
+Tried = tuple[str, str]  # a program and its feedback
 CUT = "..."  # stands for the middle of a faulty program that does not fit
 
 
@@ -78,6 +79,7 @@ def commented(text: str) -> str:
 def refine_prompt(
     problem: Problem, code: str, feedback: str, style: str = "cycle",
     count: Callable[[str], int] | None = None, limit: int | None = None, render: Render = transcript,
+    earlier: Sequence[Tried] = (),
 ) -> Prompt:  # fmt: skip
     """Description, faulty program and feedback, asking for a better program.
 
@@ -87,9 +89,11 @@ def refine_prompt(
         style: ``cycle``, the commented template; ``plain``, the same fields uncommented inside the
             docstring, for models that were never trained on the template [artifact]; ``chat``, a conversation in
             which the model is told that its answer fails.
-        count, limit: a token counter and the most tokens the prompt may have. The middle of the faulty
-            program is cut until it fits: the description and the feedback are needed whole.
+        count, limit: a token counter and the most tokens the prompt may have. What was tried ``earlier`` is left out,
+            the oldest first, and then the middle of the faulty program is cut, until it fits: the description and the
+            feedback are needed whole.
         render: how a conversation becomes text (``chat`` only).
+        earlier: programs that were tried before this one, each with its feedback, the oldest first.
 
     Raises:
         ValueError: unknown style.
@@ -98,9 +102,12 @@ def refine_prompt(
     if style not in STYLES:
         raise ValueError(f"unknown prompt style {style!r}; choose one of {', '.join(STYLES)}")
     assemble = {"cycle": template, "plain": _plain, "chat": partial(_chat, render=render)}[style]
-    prompt = assemble(problem, code, feedback)
+    prompt = assemble(problem, code, feedback, earlier)
     if count is None or limit is None:
         return prompt
+    while earlier and count(prompt.text) > limit:
+        earlier = earlier[1:]
+        prompt = assemble(problem, code, feedback, earlier)
     lines = code.split("\n")
     while (size := count(prompt.text)) > limit:
         if len(lines) <= 1:
@@ -110,14 +117,15 @@ def refine_prompt(
             )
         half = (len(lines) - 1) // 2
         lines = lines[:half] + lines[half + 1 :]
-        prompt = assemble(problem, "\n".join([*lines[:half], CUT, *lines[half:]]), feedback)
+        prompt = assemble(problem, "\n".join([*lines[:half], CUT, *lines[half:]]), feedback, ())
     return prompt
 
 
-def template(problem: Problem, code: str, feedback: str) -> Prompt:
+def template(problem: Problem, code: str, feedback: str, earlier: Sequence[Tried] = ()) -> Prompt:
     """The refine template [artifact]: the faulty program and its feedback as comments, then the model's turn."""
     return _laid_out(
         problem.prompt.rstrip(),
+        *(f"\n\n{BAD}\n\n{commented(bad)}\n\n{FAILURE}\n{commented(failure)}" for bad, failure in earlier),
         f"\n\n{BAD}\n\n",
         ("past_generation", commented(code)),
         f"\n\n{FAILURE}\n",
@@ -142,13 +150,14 @@ def _laid_out(description: str, *pieces: str | tuple[str, str], end: str = "") -
     return Prompt(text, {**spans, "template": (spans["template"][0], len(text))})
 
 
-def _plain(problem: Problem, code: str, feedback: str) -> Prompt:
+def _plain(problem: Problem, code: str, feedback: str, earlier: Sequence[Tried] = ()) -> Prompt:
     """The fields as prose before the docstring's closing quotes, or after a prompt that has no docstring."""
     head = problem.prompt.rstrip()
     quotes = next((q for q in ('"""', "'''") if head.endswith(q)), "")
     indent = re.match(r"\s*", head.rsplit("\n", 1)[-1])[0]  # that of a docstring within a function, or none
     return _laid_out(
         head[: len(head) - len(quotes)].rstrip(),
+        *(f"\n\nBad Solution:\n{bad}\n\nExecution Failure:\n{failure}" for bad, failure in earlier),
         "\n\nBad Solution:\n",
         ("past_generation", code),
         "\n\nExecution Failure:\n",
@@ -158,12 +167,13 @@ def _plain(problem: Problem, code: str, feedback: str) -> Prompt:
     )
 
 
-def _chat(problem: Problem, code: str, feedback: str, render: Render) -> Prompt:
-    reason = f":\n\n{feedback}" if feedback else "."
-    said = f"This program fails a test{reason}\n\nCorrect the program. {_ANSWER}"
-    prompt = _conversation([_task(problem), _fenced(code), said], render)
-    first = _after(prompt.text, _task(problem), 0)
-    turn = _after(prompt.text, _fenced(code), first[1])
+def _chat(problem: Problem, code: str, feedback: str, earlier: Sequence[Tried] = (), *, render: Render) -> Prompt:
+    tried = [*earlier, (code, feedback)]
+    turns = [turn for bad, failure in tried for turn in (_fenced(bad), _told(failure))]
+    prompt = _conversation([_task(problem), *turns], render)
+    first = turn = _after(prompt.text, _task(problem), 0)
+    for bad, _ in tried:
+        turn = _after(prompt.text, _fenced(bad), turn[1])
     spans = {
         "description": first,
         "template": (turn[0], len(prompt.text)),
@@ -171,6 +181,12 @@ def _chat(problem: Problem, code: str, feedback: str, render: Render) -> Prompt:
         "feedback": _after(prompt.text, feedback, turn[1]),
     }
     return Prompt(prompt.text, spans, prompt.messages)
+
+
+def _told(feedback: str) -> str:
+    """What the user says of a program that fails."""
+    reason = f":\n\n{feedback}" if feedback else "."
+    return f"This program fails a test{reason}\n\nCorrect the program. {_ANSWER}"
 
 
 _ANSWER = "Answer with the whole program in one fenced ```python block."
