@@ -49,9 +49,9 @@ def test_a_prompt_that_ends_in_a_newline_would_not(tokenizer):
 
 
 @pytest.mark.parametrize("style", ["cycle", "plain"])
-@given(code=TEXT, feedback=TEXT)
-def test_spans_survive_any_code(style, code, feedback):
-    prompt = refine_prompt(ADD, code, feedback, style)
+@given(code=TEXT, feedback=TEXT, earlier=st.lists(st.tuples(TEXT, TEXT), max_size=2))
+def test_spans_survive_any_code(style, code, feedback, earlier):
+    prompt = refine_prompt(ADD, code, feedback, style, earlier=earlier)
     shown = commented(code) if style == "cycle" and code else code
     told = commented(feedback) if style == "cycle" and feedback else feedback
     past, said = prompt.spans["past_generation"], prompt.spans["feedback"]
@@ -88,6 +88,22 @@ def test_a_long_faulty_program_is_cut_in_the_middle():
     assert len(prompt.text) <= 400
     assert "line 0" in past and "line 99" in past and f"# {CUT}" in past
     assert "Input: add(1, 2)" in prompt.text and prompt.text.startswith(ADD.prompt)
+
+
+@pytest.mark.parametrize("style", ["cycle", "plain", "chat"])
+def test_earlier_attempts_stand_before_the_latest_and_go_first_where_room_is_short(style):
+    tried = [("A = 1", "no to A"), ("B = 1", "no to B")]
+    full = refine_prompt(ADD, "C = 1", "no to C", style, earlier=tried)
+    places = [full.text.index(text) for one in [*tried, ("C = 1", "no to C")] for text in one]
+    assert places == sorted(places)
+    assert full.text[slice(*full.spans["past_generation"])].endswith("C = 1")  # the latest alone is past generation
+    one_less = refine_prompt(ADD, "C = 1", "no to C", style, len, len(full.text) - 1, earlier=tried)
+    assert one_less == refine_prompt(ADD, "C = 1", "no to C", style, earlier=tried[1:])
+
+
+def test_in_a_conversation_the_latest_turn_is_masked_even_if_an_earlier_one_says_the_same():
+    prompt = refine_prompt(ADD, "A = 1", "no", "chat", earlier=[("A = 1", "no")])
+    assert prompt.spans["past_generation"][0] > prompt.text.index("A = 1") + 5
 
 
 def test_a_prompt_that_cannot_fit_says_so():

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 
+import pandas as pd
 import pytest
 import torch
 
@@ -14,9 +15,10 @@ from cycle_utils import study
 from cycle_utils.analysis import metrics
 from cycle_utils.config import later
 from cycle_utils.execution.feedback import BARE
+from cycle_utils.execution.verdict import TestResult, Verdict
 from cycle_utils.method import loop, runs, stages
-from cycle_utils.method.configs import Distil, FineTune, Loop, RefineTrain
-from cycle_utils.method.distillation import canonical_target
+from cycle_utils.method.configs import Distil, FineTune, Loop, Practice, RefineTrain, Turn
+from cycle_utils.method.distillation import canonical_target, hindsight_examples
 from cycle_utils.method.training import TrainSettings
 from cycle_utils.models import load_model, load_tokenizer
 from cycle_utils.models.generation import Completion
@@ -47,6 +49,63 @@ def test_all_stages_in_one_call(random_lm, capsys):
     attempts = stages.attempts_of(stages.loop(small_loop(str(run.folder)), progress=False))
     assert set(attempts["round"]) == {0, 1} and attempts.task_id.nunique() == 4
     assert metrics.pass_rate_by_round(attempts, 1).shape == (2,)
+
+
+def small_turn(after, **options) -> Turn:
+    practice = Practice(after=after, problems=4, rounds=1, redraws=1, sampling=SHORT)
+    return Turn(practice=practice, train=TrainSettings(steps=2, batch_size=4), **options)
+
+
+def test_turns_of_the_cycle_follow_each_other(random_lm, capsys):
+    first = small(random_lm)
+    second = small_turn(small_turn(first), recalled=2)
+    run = stages.take_turn(second, progress=False)
+    said = capsys.readouterr().out
+    order = ["stage 1a", "stage 1b", "stage 2", "turn 1, practice", "turn 1, refine", "turn 2, practice", "turn 2, refine"]
+    places = [said.index(f"{one}") for one in order]
+    assert places == sorted(places)
+    mine, before = (stages.practise(one.practice, progress=False) for one in (second, second.practice.after))
+    tried = [set(stages.attempts_of(one)["task_id"]) for one in (mine, before)]
+    assert len(tried[0]) == len(tried[1]) == 4 and not tried[0] & tried[1]  # each turn practises on other problems
+    assert set(stages.attempts_of(mine)["round"]) == {0, 1}
+    assert load_model(run.folder).num_parameters() == load_model(random_lm).num_parameters()
+    assert stages.take_turn(second, progress=False).reused
+
+
+def test_a_turn_learns_from_the_mistakes_of_all_rounds(random_lm):
+    config = small_turn(small(random_lm))
+    run = stages.practise(config.practice, progress=False)
+    attempts, examples = stages.attempts_of(run), stages.read_examples(run)
+    refined = attempts[attempts["round"] == 1].iloc[0]
+    (example,) = [e for e in examples if (e["task_id"], e["code"]) == (refined["task_id"], refined["code"])]
+    first = attempts[(attempts["task_id"] == refined["task_id"]) & (attempts["round"] == 0)].iloc[0]
+    assert [tuple(one) for one in example["earlier"]] == [(first["code"], first["feedback"])]
+
+
+def test_hindsight_takes_another_program_for_the_right_one():
+    less, more, crash = "\n    return a - b", "\n    return a * b", "\n    return c"
+    tried = pd.DataFrame({"task_id": "t/add", "code": [less, more, crash], "completion": [less, more, crash]})
+    verdicts = [
+        Verdict("t/add", "failed", [
+            TestResult("failed", "add(1, 2)", "3", actual, exception=error), TestResult("failed", "add(2, 2)", "4", other)
+        ]) for actual, other, error in (("-1", "0", None), ("2", "4", None), (None, None, "NameError: c"))
+    ]  # fmt: skip
+    examples = hindsight_examples([ADD], tried, verdicts, 9, 0)
+    found = {(one["code"], one["target"]): one["feedback"] for one in examples}
+    assert found == {
+        (less, more): "Input: add(1, 2)\nExpected: 2\nActual: -1",
+        (more, less): "Input: add(1, 2)\nExpected: -1\nActual: 2",
+        (crash, less): "Input: add(1, 2)\nExpected: -1\nError: NameError: c",
+        (crash, more): "Input: add(1, 2)\nExpected: 2\nError: NameError: c",
+    }  # what fails by an exception is never the right one
+    assert len(hindsight_examples([ADD], tried, verdicts, 2, 0)) == 2
+    assert not hindsight_examples([ADD], tried.iloc[[0, 0]], verdicts[:1] * 2, 9, 0)  # alike: nothing to tell
+
+
+def test_practice_begins_again_behind_the_last_problem():
+    assert stages.practised("abcde", 1, 2) == ["a", "b"]
+    assert stages.practised("abcde", 3, 2) == ["e", "a"]
+    assert stages.practised("abc", 2, 9) == ["a", "b", "c"]
 
 
 def test_the_same_config_gives_the_same_attempts(random_lm, home, monkeypatch):
@@ -223,6 +282,16 @@ def test_a_loop_with_redraws_goes_on_as_if_it_had_not_been_cut_off(random_lm, mo
     assert table.equals(whole)
 
 
+def test_earlier_attempts_are_recalled_up_to_their_number(random_lm, monkeypatch, tmp_path):
+    a, b, c, d = (f"\n    return {one}" for one in ("a", "b", "0", "1"))
+    options = {"rounds": 3, "recalled": 1, "folder": tmp_path}
+    with pytest.raises(RuntimeError):  # the script ends behind two rounds
+        scripted(monkeypatch, random_lm, [a], [b], **options)
+    script, _ = scripted(monkeypatch, random_lm, [c], [d], **options)
+    shown = [[f"#     return {one}" in prompt for one in ("a", "b", "0")] for (prompt,) in script.prompts]
+    assert shown == [[True, True, False], [False, True, True]]
+
+
 def test_stop_when_flat(random_lm, monkeypatch):
     _, attempts = scripted(monkeypatch, random_lm, *[["\n    return 0"]] * 5, stop_when_flat=True)
     assert list(attempts["round"]) == [0, 1]
@@ -235,6 +304,8 @@ def test_stop_when_flat(random_lm, monkeypatch):
         ({"fields": ("code", "hint")}, "unknown refine field 'hint'"),
         ({"feedback_tests": "secret"}, "unknown feedback_tests 'secret'"),
         ({"redraws": 10}, "redraws is 10; give 0 to 9"),
+        ({"recalled": -1}, "recalled is -1"),
+        ({"recalled": 1, "bare": True}, "give recalled or a control, not both"),
         ({"redraws": 1, "temperatures": (0.2, 0.0)}, "greedy decoding draws the same program again"),
     ],
 )

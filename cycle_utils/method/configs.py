@@ -126,12 +126,15 @@ class Practice(Checked):
     Attributes:
         after: the training of that LM: stage 2, or an earlier turn.
         problems: training problems practised on; each turn has others, as long as there are enough.
-        rounds, temperatures, redraws: of the loop, as in :class:`Loop`.
+        rounds, samples, temperatures, redraws: of the loop, as in :class:`Loop`.
+        hindsight: examples of each problem, at most, in which another program that was tried is taken for the right one.
     """
 
     after: RefineTrain | Turn = RefineTrain()
     problems: Count = 2000
     rounds: Natural = 3
+    samples: Count = 1
+    hindsight: Natural = 0
     temperatures: Two = TEMPERATURES
     redraws: Redraws = MOST_REDRAWS
     sampling: Sampling = Sampling()
@@ -215,3 +218,11 @@ class Loop(Checked):
         super().__post_init__()
         if self.benchmark != "tinyprograms":
             object.__setattr__(self, "strays", True)
+
+
+@dataclass(frozen=True)
+class Probe(Checked):
+    """A probe of a loop's LM on the failures of its first ``rounds`` refinements' prompts, see :mod:`.probing`."""
+
+    loop: Loop = Loop()
+    rounds: Natural = 0

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cycle_utils.execution import Verdict
+from cycle_utils.execution.feedback import of_test
 from cycle_utils.models.prompts import shown_code
 from cycle_utils.problems import Problem
 
@@ -41,6 +43,41 @@ def with_earlier(examples: Sequence[dict], attempts: pd.DataFrame) -> list[dict]
     return [
         {**e, "earlier": before[e["task_id"], e["code"]] if e["kind"] == "refine" else []} for e in examples
     ]
+
+
+def hindsight_examples(problems: Sequence[Problem], attempts: pd.DataFrame, verdicts: Sequence[Verdict], most: int,
+                       seed: int) -> list[dict]:  # fmt: skip
+    """Refine examples in which another program of the same problem is taken for the right one.
+
+    What each program gave on each test is known from its verdict. So for any two that differ, the feedback can be told
+    that the one would have got, had the other been right: no canonical solution is asked. The description is the same
+    whichever is taken, and the faulty program may be: what tells the target is the feedback alone.
+
+    Args:
+        attempts: as :func:`self_refine` returns them, and ``verdicts`` of their programs on all tests.
+        most: examples of one problem at most, drawn at random.
+    """
+    rng, tried = random.Random(f"hindsight/{seed}"), {}
+    for row, verdict in zip(attempts.itertuples(), verdicts):
+        if verdict.error is None:
+            tried.setdefault(row.task_id, {})[row.code] = (row, verdict)
+    examples = []
+    for problem in problems:
+        ones = list(tried.get(problem.task_id, {}).values())
+        pairs = [(a, b) for a in ones for b in ones if a is not b and all(t.actual is not None for t in b[1].tests)]
+        made = [(a, b, told) for a, b in pairs if (told := _had_it_been_right(a[1], b[1]))]
+        for (faulty, _), (right, _), told in rng.sample(made, min(most, len(made))):
+            one = {"task_id": problem.task_id, "kind": "refine", "code": faulty.code, "feedback": told}
+            examples.append({**one, "target": right.completion})
+    return examples
+
+
+def _had_it_been_right(verdict: Verdict, right: Verdict) -> str:
+    """The feedback of a program, had another one been right; empty if both do the same on all tests."""
+    for one, wanted in zip(verdict.tests, right.tests):
+        if (one.actual, one.exception) != (wanted.actual, wanted.exception):
+            return of_test(one.input, wanted.actual, one.actual, one.exception, one.line)
+    return ""
 
 
 def canonical_target(problem: Problem, code: str, target: str, rng: random.Random) -> str:

@@ -21,8 +21,8 @@ import pandas as pd
 
 from cycle_utils.method import processes
 from cycle_utils.method.configs import Distil, FineTune, Loop, Practice, Pretrain, RefineTrain, Turn
-from cycle_utils.method.distillation import distilled_examples, with_earlier
-from cycle_utils.method.judging import mutated_attempts
+from cycle_utils.method.distillation import distilled_examples, hindsight_examples, with_earlier
+from cycle_utils.method.judging import judged, mutated_attempts
 from cycle_utils.method.loop import self_refine
 from cycle_utils.method.masking import PGMCollator
 from cycle_utils.method.mixture import encode_example, fitting, mixture, plain_example
@@ -166,13 +166,18 @@ def practise(config: Practice, progress: bool = True) -> Run:
         problems = practised(training_problems(tune), config.turn, config.problems)
         model = load_model(trained.folder, config.sampling.bf16)
         attempts = self_refine(
-            model, problems, tokenizer=load_tokenizer(trained.folder), rounds=config.rounds, seed=tune.seed,
+            model, problems, tokenizer=load_tokenizer(trained.folder), rounds=config.rounds, samples=config.samples, seed=tune.seed,
             temperatures=config.temperatures, sampling=config.sampling, style=tune.style, fields=how.fields,
             strays=how.distil.strays, redraws=config.redraws, recalled=config.recalled, progress=progress,
             folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         examples = with_earlier(distilled_examples(problems, attempts, how.distil.target, tune.seed), attempts)
+        if config.hindsight:
+            of = {p.task_id: p for p in problems}
+            asked = [of[task_id] for task_id in attempts["task_id"]]
+            verdicts = [v for v, *_ in judged(asked, list(attempts["completion"]), "all", None, progress)]
+            examples += hindsight_examples(problems, attempts, verdicts, config.hindsight, tune.seed)
         pd.DataFrame(examples).to_parquet(folder / EXAMPLES)
         kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
         notes = {"problems": len(problems), "attempts": len(attempts), "passed": int(attempts.passed.sum())}
