@@ -28,7 +28,7 @@ WHICH = $(RECIPE) $(if $(MODEL),--model $(MODEL)) $(if $(BENCHMARK),--benchmark 
 ITS_MODEL = $(if $(RECIPE)$(filter-out smollm2,$(MODEL)),$(READY),$(REAL))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check smoke recipe study real ablations keep results test lab html bench-judge bench-training bench-generation clean
+.PHONY: help setup check smoke recipe study real ablations second-cycle keep results test lab html bench-judge bench-training bench-generation clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ real: $(REAL)  ## a real LM, SmolLM2-135M, diagnosed and trained: hours on two c
 ablations: $(READY)  ## 05, 06, 08, 11 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)
 	$(if $(FRESH),,CYCLE_STORED=first) $(BIN)/python -m cycle_utils.study.ablations --seeds $(SEEDS)
 	$(BIN)/python -m cycle_utils.study.publishing 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation 11_second_cycle --ladder --seeds $(SEEDS) $(if $(FRESH),,--first) $(HOW)
+
+second-cycle: $(READY)  ## 11 with further turns of the cycle and loops that remember, one seed; resumable (FRESH=1 as above)
+	$(BIN)/python -m cycle_utils.study.publishing 11_second_cycle --turns 0 $(if $(FRESH),,--first) $(HOW)
 
 keep: $(READY)  ## put the finished runs of an unfinished `make ablations` under results/runs, to commit them (SEEDS=3)
 	$(BIN)/python -m cycle_utils.study.publishing --keep --seeds $(SEEDS)

@@ -474,13 +474,14 @@ def test_the_public_protocol_where_there_are_no_public_or_no_hidden_tests():
     right, wrong = "\n    return 1", "\n    return 2"
     with Judge(workers=1) as judge:
         judged = judging.judged([silent, silent, open_, open_], [right, wrong] * 2, "public", judge, False)
-    assert [(passed, done) for _, passed, done, _ in judged] == [
+    assert [(one.passed, one.done) for one in judged] == [
         (True, True),
         (False, True),
         (True, True),
         (False, False),
     ]
-    assert [bool(feedback) for *_, feedback in judged] == [False, False, False, True]
+    assert [bool(one.feedback) for one in judged] == [False, False, False, True]
+    assert [one.shown for one in judged] == [None, None, None, 0]
 
 
 # --- the Hub ---------------------------------------------------------------------------------------------

@@ -202,3 +202,22 @@ def test_shares_and_open_slots_count_over_seeds():
     slots = diagnosis.open_slots(tables, known)
     assert list(slots["slot"]) == [open_slot] * 2 and list(slots["first"]) == [False, False]
     assert list(slots["last"]) == [False, True] and list(slots["seed"]) == [0, 1]
+
+
+def test_a_favourite_is_the_value_that_scores_highest_however_it_is_written():
+    columns = ["task_id", "sample", "round", "slot", "evidence", "value", "right", "shown", "score"]
+    choices = pd.DataFrame(
+        [
+            ["a", 0, 0, "sep", "legible", 0, False, True, -3.0],
+            ["a", 0, 0, "sep", "legible", 1, True, False, -9.0],
+            ["a", 0, 0, "sep", "legible", 1, True, False, -4.0],  # another way to write it
+            ["a", 0, 0, "sep", "legible", 2, False, False, -5.0],
+            ["b", 0, 0, "fill", "arithmetic", 0, False, True, -2.0],
+            ["b", 0, 0, "fill", "arithmetic", 1, True, False, -1.0],
+        ],
+        columns=columns,
+    )
+    first, second = diagnosis.favourites(choices).to_dict("records")
+    assert (first["right"], first["shown"], first["right_else"]) == (False, True, True)
+    assert (first["chance"], first["chance_else"]) == (pytest.approx(1 / 3), 0.5)
+    assert (second["right"], second["shown"], second["right_else"]) == (True, False, True)

@@ -13,7 +13,17 @@ import pytest
 from cycle_utils import paths, study
 from cycle_utils.method import runs, stages
 from cycle_utils.method.training import TrainSettings
-from cycle_utils.study import ablations, attempts, publishing, reproduction, run_index, sentinel, stamps, summary
+from cycle_utils.study import (
+    ablations,
+    attempts,
+    publishing,
+    reproduction,
+    run_index,
+    second_cycle,
+    sentinel,
+    stamps,
+    summary,
+)
 
 HERE = paths.ROOT / "results"
 
@@ -239,7 +249,9 @@ def test_runs_are_told_in_words():
     tune = runs.config_dict(stages.FineTune(seed=2))
     refine = runs.config_dict(study.recipe(seed=2, mask_ratio=0.4))
     loop = runs.config_dict(stages.Loop(model="runs/refinetrain-1", rounds=0, samples=5, seed=2))
-    configs = {"finetune-1": tune, "refinetrain-1": refine, "loop-1": loop}
+    turn = runs.config_dict(second_cycle.ARMS["all rounds"].after(study.recipe(seed=2)))
+    asked = runs.config_dict(stages.Loop(model="runs/turn-1", seed=2))
+    configs = {"finetune-1": tune, "refinetrain-1": refine, "loop-1": loop, "turn-1": turn, "loop-2": asked}
     records = {key: {"config": config, "seconds": 90} for key, config in configs.items()}
     table = run_index.run_index(records, {"loop-1": ["07_benchmarks", "08_inputs_ablation"]}).set_index("key")
     columns = ["stage", "model", "seed", "settings"]
@@ -248,6 +260,8 @@ def test_runs_are_told_in_words():
     assert table.loc["loop-1", ["stage", "model", "settings", "notebooks", "minutes"]].tolist() == [
         "3 independent samples", "tiny, CYCLE (masking.ratio=0.4)", "rounds=0, samples=5", "07, 08", 1.5,
     ]  # fmt: skip
+    assert table.loc["turn-1", columns].tolist() == ["further turn, refine training", "tiny", 2, ""]
+    assert table.loc["loop-2", "model"] == "tiny, CYCLE, further turn"
 
 
 def test_every_program_stands_in_one_table_in_words(random_lm, monkeypatch, home):

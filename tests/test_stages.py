@@ -266,6 +266,26 @@ def test_a_program_that_was_tried_is_drawn_again(random_lm, monkeypatch):
     assert script.prompts[1] == script.prompts[2] == script.prompts[3]  # the same is asked again
 
 
+def test_a_program_that_fails_what_was_shown_is_drawn_again(random_lm, monkeypatch, tmp_path):
+    less, product, three, right = (f"\n    return {one}" for one in ("a - b", "a * b", "3", "a + b"))
+    options = {"rounds": 2, "redraws": 2, "checked": True}
+    script = [less], [product], [three], [product], [three], [right]  # the second is shown to give 2 instead of 3
+    _, table = scripted(monkeypatch, random_lm, *script, **options)
+    assert list(table.completion) == [less, three, right] and list(table.draws) == [1, 2, 3]
+    assert list(table.shown) == [0, 1, -1]  # numbers of the tests in the feedback
+    with pytest.raises(RuntimeError):
+        scripted(monkeypatch, random_lm, *script[:3], folder=tmp_path, **options)
+    _, again = scripted(monkeypatch, random_lm, *script[3:], folder=tmp_path, **options)
+    assert again.equals(table)
+
+
+def test_under_the_public_protocol_only_public_tests_are_checked(random_lm, monkeypatch):
+    zero, four, right = (f"\n    return {one}" for one in ("0", "4", "a + b"))
+    options = {"rounds": 1, "redraws": 2, "checked": True, "feedback_tests": "public"}
+    _, table = scripted(monkeypatch, random_lm, [zero], [zero], [four], [right], **options)
+    assert list(table.completion) == [zero, four] and list(table.passed) == [False, False]  # fails a hidden test
+
+
 def test_independent_samples_are_made_distinct(random_lm, monkeypatch):
     wrong, other, right = "\n    return a", "\n    return b", "\n    return a + b"
     _, table = scripted(monkeypatch, random_lm, [wrong, wrong, other], [other], [right], rounds=0, samples=3, redraws=2)
@@ -305,6 +325,7 @@ def test_stop_when_flat(random_lm, monkeypatch):
         ({"feedback_tests": "secret"}, "unknown feedback_tests 'secret'"),
         ({"redraws": 10}, "redraws is 10; give 0 to 9"),
         ({"recalled": -1}, "recalled is -1"),
+        ({"checked": True}, "give redraws with checked"),
         ({"recalled": 1, "bare": True}, "give recalled or a control, not both"),
         ({"redraws": 1, "temperatures": (0.2, 0.0)}, "greedy decoding draws the same program again"),
     ],

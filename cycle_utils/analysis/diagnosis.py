@@ -200,3 +200,27 @@ def open_slots(tables: Sequence[pd.DataFrame], evidence: Mapping[str, Evidence])
                 }
                 rows.append({"seed": seed, "task_id": task_id, "slot": slot, "evidence": strength, **right})
     return pd.DataFrame(rows, columns=["seed", "task_id", "slot", "evidence", "first", "last"])
+
+
+def favourites(choices: pd.DataFrame) -> pd.DataFrame:
+    """What a probed LM would choose: one row for each program that it was asked about.
+
+    Args:
+        choices: as :func:`~cycle_utils.method.probing.choices_of` gives them. Of the ways to write a value the one that
+            scores highest counts.
+
+    Returns:
+        columns ``task_id, evidence``, ``right`` and ``shown`` (whether the favourite is the right value, or the one of
+        the faulty program), ``right_else`` (whether it is right once the faulty program's is ruled out), ``chance`` and
+        ``chance_else`` (0 to 1, of a blind choice).
+    """
+    rows = []
+    for (task_id, _, _), asked in choices.groupby(["task_id", "sample", "round"], sort=False):
+        values = asked.sort_values("score", ascending=False, kind="stable").drop_duplicates("value")
+        others = values[~values["shown"]]
+        rows.append({
+            "task_id": task_id, "evidence": asked["evidence"].iloc[0],
+            "right": bool(values["right"].iloc[0]), "shown": bool(values["shown"].iloc[0]),
+            "right_else": bool(others["right"].iloc[0]), "chance": 1 / len(values), "chance_else": 1 / len(others),
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=["task_id", "evidence", "right", "shown", "right_else", "chance", "chance_else"])

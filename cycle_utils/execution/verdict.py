@@ -66,6 +66,11 @@ class Verdict:
         """Whether every test passed. A verdict without tests never passed."""
         return self.status == PASSED
 
+    @property
+    def first_failure(self) -> int | None:
+        """The number of the first test that did not pass; ``None`` if there is none, or no test could run."""
+        return next((i for i, test in enumerate(self.tests) if not test.passed), None)
+
     def feedback(self, index: int | None = None) -> str:
         """The feedback text of test ``index``, by default of the first that did not pass; ``""`` if it passed.
 
@@ -75,7 +80,7 @@ class Verdict:
         if self.error is not None:
             return feedback.of_error(self.error, self.line)
         if index is None:
-            index = next((i for i, test in enumerate(self.tests) if not test.passed), None)
+            index = self.first_failure
             if index is None:
                 return ""
         if not -len(self.tests) <= index < len(self.tests):

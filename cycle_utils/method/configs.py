@@ -133,11 +133,11 @@ class Practice(Checked):
     after: RefineTrain | Turn = RefineTrain()
     problems: Count = 2000
     rounds: Natural = 3
-    samples: Count = 1
-    hindsight: Natural = 0
     temperatures: Two = TEMPERATURES
     redraws: Redraws = MOST_REDRAWS
     sampling: Sampling = Sampling()
+    samples: Count = later(1)
+    hindsight: Natural = later(0)
 
     @property
     def turn(self) -> int:
@@ -187,6 +187,7 @@ class Loop(Checked):
         bare: feedback says that the program fails, and nothing else: a control.
         redraws: how often a program that was tried before is drawn again, at most, before it is judged again.
         recalled: how many earlier attempts a refine prompt shows at most, with their feedback, beside the latest.
+        checked: a program is drawn again, within the redraws, if it fails a test that its trajectory was shown.
         strays: a text without the entry point is judged and shown as it was written, as it always is on other
             benchmarks than TinyPrograms; there it counts as an empty program, as loops were published, unless asked
             for.
@@ -213,6 +214,7 @@ class Loop(Checked):
     bare: bool = later(False)
     redraws: Redraws = later(0)
     recalled: Natural = later(0)
+    checked: bool = later(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

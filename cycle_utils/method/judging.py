@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -22,10 +22,20 @@ from cycle_utils.problems import Problem
 FEEDBACK_TESTS = ("all", "public")
 
 
+class Judged(NamedTuple):
+    """What became of a program: whether it ``passed``, whether its trajectory is ``done``, and what may be told."""
+
+    verdict: Verdict
+    passed: bool
+    done: bool
+    feedback: str
+    shown: int | None  # the number, among the tests that may be shown, of the one that the feedback shows, if any
+
+
 def judged(
     problems: Sequence[Problem], completions: Sequence[str], feedback_tests: str, judge: Judge | None, progress: bool
-) -> list[tuple[Verdict, bool, bool, str]]:
-    """``(verdict, passed, done, feedback)`` of each completion under the feedback protocol.
+) -> list[Judged]:
+    """What became of each completion under the feedback protocol.
 
     Under ``public`` a program is done when its public tests pass, which is all that the loop may know; it has
     passed when the hidden ones do too. A problem without public tests is done at once: there is nothing to show.
@@ -36,20 +46,39 @@ def judged(
             return judged(problems, completions, feedback_tests, own, progress)
     if feedback_tests == "all":
         verdicts = judge.run(problems, completions, progress=progress)
-        return [(v, v.passed, v.passed, "" if v.passed else v.feedback()) for v in verdicts]
+        return [Judged(v, v.passed, v.passed, "" if v.passed else v.feedback(), v.first_failure) for v in verdicts]
     public = [(i, p.with_tests(p.public_tests)) for i, p in enumerate(problems) if p.public_tests]
     shown = judge.run([p for _, p in public], [completions[i] for i, _ in public], progress=progress)
-    failed = {i: verdict.feedback() for (i, _), verdict in zip(public, shown) if not verdict.passed}
+    failed = {i: verdict for (i, _), verdict in zip(public, shown) if not verdict.passed}
     scored = judge.run([p.with_tests(p.hidden_tests or p.tests) for p in problems], completions, progress=progress)
-    return [(h, i not in failed and h.passed, i not in failed, failed.get(i, "")) for i, h in enumerate(scored)]
+    return [
+        Judged(hidden, False, False, failed[i].feedback(), failed[i].first_failure) if i in failed
+        else Judged(hidden, hidden.passed, True, "", None)
+        for i, hidden in enumerate(scored)
+    ]  # fmt: skip
+
+
+def passes_shown(
+    problems: Sequence[Problem], completions: Sequence[str], shown: Sequence[Sequence[int]], feedback_tests: str,
+    judge: Judge | None,
+) -> list[bool]:  # fmt: skip
+    """Whether each completion passes those tests that its problem's feedback has shown, by their numbers."""
+    if judge is None:
+        with cluster.judge() as own:
+            return passes_shown(problems, completions, shown, feedback_tests, own)
+    known = [i for i, numbers in enumerate(shown) if numbers]
+    tests = [p.tests if feedback_tests == "all" else p.public_tests for p in problems]
+    asked = [problems[i].with_tests([tests[i][number] for number in shown[i]]) for i in known]
+    verdicts = judge.run(asked, [completions[i] for i in known], progress=False)
+    failed = {i for i, verdict in zip(known, verdicts) if not verdict.passed}
+    return [i not in failed for i in range(len(problems))]
 
 
 def attempt_row(
-    problem: Problem, sample: int, round_: int, prompt: str, completion: str, verdict: Verdict, passed: bool,
-    done: bool, feedback: str,
-) -> dict[str, Any]:  # fmt: skip
+    problem: Problem, sample: int, round_: int, prompt: str, completion: str, judged: Judged
+) -> dict[str, Any]:
     """One attempt as it is kept, see :func:`~cycle_utils.method.loop.self_refine`."""
-    outcomes = json.dumps([(t.status, t.actual, t.exception) for t in verdict.tests], default=str)
+    outcomes = json.dumps([(t.status, t.actual, t.exception) for t in judged.verdict.tests], default=str)
     return {
         "task_id": problem.task_id,
         "sample": sample,
@@ -57,10 +86,10 @@ def attempt_row(
         "prompt": prompt,
         "completion": completion,
         "code": shown_code(problem, completion),
-        "status": verdict.status,
-        "passed": passed,
-        "done": done,
-        "feedback": feedback,
+        "status": judged.verdict.status,
+        "passed": judged.passed,
+        "done": judged.done,
+        "feedback": judged.feedback,
         "behaviour": hashlib.sha256(outcomes.encode()).hexdigest()[:12],
     }
 
@@ -78,6 +107,6 @@ def mutated_attempts(problems: Sequence[Problem], samples: int, seed: int, progr
             chosen += [(problem, sample, mutant) for mutant in islice(mutants(code, rng), 1)]
     verdicts = judged([p for p, _, _ in chosen], [code for _, _, code in chosen], "all", None, progress)
     rows = [
-        attempt_row(p, s, 0, one_time_prompt(p).text, code, *found) for (p, s, code), found in zip(chosen, verdicts)
+        attempt_row(p, s, 0, one_time_prompt(p).text, code, found) for (p, s, code), found in zip(chosen, verdicts)
     ]
     return pd.DataFrame([row for row in rows if not row["passed"]])

@@ -20,7 +20,7 @@ import pandas as pd
 
 from cycle_utils.execution import Judge
 from cycle_utils.execution.feedback import BARE
-from cycle_utils.method.judging import FEEDBACK_TESTS, attempt_row, judged
+from cycle_utils.method.judging import FEEDBACK_TESTS, attempt_row, judged, passes_shown
 from cycle_utils.models.answers import answered, is_answered
 from cycle_utils.models.generation import Completion, generate, room
 from cycle_utils.models.loading import load_model, load_tokenizer, render_chat
@@ -38,6 +38,7 @@ from cycle_utils.models.sampling import Sampling
 from cycle_utils.problems import Problem
 
 TEMPERATURES = (0.2, 0.6)  # of the first try and of refinement [artifact]
+NOTHING = -1  # number of the test that was shown where none was
 MOST_REDRAWS = 9  # of a program that was tried before
 Attempt = dict[str, Any]  # a row of what :func:`self_refine` returns
 Trajectory = tuple[Problem, int, Attempt | None]  # a problem, the number of its sample, its last attempt if any
@@ -63,7 +64,7 @@ def self_refine(
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
     stop_when_flat: bool = False, shuffled: bool = False, strays: bool = False, bare: bool = False, redraws: int = 0,
-    recalled: int = 0, progress: bool = True, on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None,
+    recalled: int = 0, checked: bool = False, progress: bool = True, on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None,
     usage: Counter | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
@@ -79,6 +80,8 @@ def self_refine(
             again at most (up to :data:`MOST_REDRAWS`): none is judged twice while there are draws left. Programs that
             differ in layout alone are the same.
         recalled: how many earlier attempts a refine prompt shows at most, with their feedback, beside the latest.
+        checked: a program is first run on the tests that its trajectory was shown, and drawn again, within the redraws,
+            if it fails one of them.
         on_round: is given the attempts of each round when it ends.
         folder: where finished rounds and the generations of the current one are kept while the loop runs: a loop that
             was cut off and is called again with the same arguments goes on from there, and ends as if it had not been.
@@ -89,7 +92,8 @@ def self_refine(
         one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
         ``completion``, ``code`` (the program as a refine prompt shows it), ``status``, ``passed``,
         ``done``, ``feedback``, ``behaviour`` (a digest of what every test gave), ``ended`` (why its text ended, see
-        :class:`~cycle_utils.models.generation.Completion`) and, with ``redraws``, ``draws``, how often it was drawn. A
+        :class:`~cycle_utils.models.generation.Completion`) and, with ``redraws``, ``draws``, how often it was drawn, and, if
+        ``checked``, ``shown``, the number of the test in its feedback (-1: none). A
         trajectory ends when it is ``done``: when no test that may be shown fails, or, unsolved, when its refine prompt
         does not fit the model's context.
 
@@ -99,14 +103,14 @@ def self_refine(
         ServerError, ImportError: a model that runs elsewhere and cannot be asked, see
             :mod:`cycle_utils.models.servers`.
     """
-    _check_loop(problems, rounds, samples, fields, feedback_tests, redraws, recalled, shuffled or bare, temperatures)
+    _check_loop(problems, rounds, samples, fields, feedback_tests, redraws, recalled, shuffled or bare, checked, temperatures)
     if isinstance(model, str | Path):
         tokenizer = tokenizer or load_tokenizer(model)
         model = load_model(model)
     by = Refiner(
         model, tokenizer, judge, temperatures, style, fields, feedback_tests, sampling or Sampling(), seed,
-        stop_when_flat, shuffled, strays, bare, redraws, recalled, progress, folder,
-        Counter() if usage is None else usage,
+        stop_when_flat, shuffled, strays, bare, redraws, recalled, checked, progress,
+        folder, Counter() if usage is None else usage,
     )  # fmt: skip
     rows: list[Attempt] = []
     live = [(problem, sample, None) for problem in problems for sample in range(samples)]
@@ -119,7 +123,7 @@ def self_refine(
 
 def _check_loop(
     problems, rounds: int, samples: int, fields: Sequence[str], feedback_tests: str, redraws: int,
-    recalled: int, is_control: bool, temperatures: tuple[float, float],
+    recalled: int, is_control: bool, checked: bool, temperatures: tuple[float, float],
 ) -> None:  # fmt: skip
     if not problems:
         raise ValueError("there are no problems to solve: the list is empty")
@@ -135,6 +139,8 @@ def _check_loop(
         raise ValueError(f"recalled is {recalled}; give 0 (the latest attempt alone) or more")
     if recalled and is_control:
         raise ValueError("earlier attempts are recalled with their own feedback: give recalled or a control, not both")
+    if checked and not redraws:
+        raise ValueError("a program that fails what was shown is drawn again: give redraws with checked")
     if redraws and 0 in temperatures:
         raise ValueError("greedy decoding draws the same program again; give temperatures above 0 with redraws")
 
@@ -158,6 +164,7 @@ class Refiner:
     bare: bool
     redraws: int
     recalled: int
+    checked: bool
     progress: bool
     folder: Path | None
     usage: Counter
@@ -175,8 +182,8 @@ class Refiner:
             live = [(problem, sample, {**last, "feedback": BARE}) for problem, sample, last in live]
         kept, prompts = [], []
         for trajectory in live:
-            problem, sample, last = trajectory
-            earlier = self.past.get((problem.task_id, sample), [])[:-1][-self.recalled :] if self.recalled else []
+            problem, _, last = trajectory
+            earlier = self._past(trajectory)[:-1][-self.recalled :] if self.recalled else []
             try:
                 asked = self.model, self.tokenizer, problem, last, self.style, self.fields, self.sampling, earlier
                 prompts.append(next_prompt(*asked))
@@ -209,9 +216,20 @@ class Refiner:
         if not self.redraws:
             return []
         ones = [(live[i][0].task_id, _identity(shown_code(live[i][0], programs[i].text))) for i in asked]
-        again = [i for place, i in enumerate(asked) if ones[place] in self.tried or ones[place] in ones[:place]]
+        again = {i for place, i in enumerate(asked) if ones[place] in self.tried or ones[place] in ones[:place]}
         self.tried.update(ones)
-        return again
+        if self.checked:
+            fresh = [i for i in asked if i not in again]
+            shown = [sorted({a["shown"] for a in self._past(live[i])} - {NOTHING}) for i in fresh]
+            texts = [programs[i].text for i in fresh]
+            self.spent["checks"] += sum(map(bool, shown))
+            kept = passes_shown([live[i][0] for i in fresh], texts, shown, self.feedback_tests, self.judged_by)
+            again |= {i for i, passes in zip(fresh, kept) if not passes}
+        return sorted(again)
+
+    def _past(self, trajectory: Trajectory) -> list[Attempt]:
+        problem, sample, _ = trajectory
+        return self.past.get((problem.task_id, sample), [])
 
     def _answer(
         self, live: Sequence[Trajectory], prompts: Sequence[Prompt], sampling: Sampling, round_: int, draw: int
@@ -244,19 +262,22 @@ class Refiner:
             return self._noted(finished.to_dict("records"))
         problems = [problem for problem, _, _ in live]
         texts = [program.text for program in programs]
-        verdicts = judged(problems, texts, self.feedback_tests, self.judged_by, self.progress)
+        found = judged(problems, texts, self.feedback_tests, self.judged_by, self.progress)
         attempts = [
-            {**attempt_row(problem, sample, round_, prompt.text, program.text, *verdict), "ended": program.ended}
-            for (problem, sample, _), prompt, program, verdict in zip(live, prompts, programs, verdicts)
+            {**attempt_row(problem, sample, round_, prompt.text, program.text, one), "ended": program.ended}
+            for (problem, sample, _), prompt, program, one in zip(live, prompts, programs, found)
         ]
         if self.redraws:
             attempts = [{**attempt, "draws": self.draws[i]} for i, attempt in enumerate(attempts)]
+        if self.checked:
+            told = [NOTHING if one.shown is None else one.shown for one in found]
+            attempts = [{**attempt, "shown": number} for attempt, number in zip(attempts, told)]
         self.usage.update(self.spent)
         self._keep(round_, attempts)
         return self._noted(attempts)
 
     def _noted(self, attempts: list[Attempt]) -> list[Attempt]:
-        for attempt in attempts if self.recalled else ():
+        for attempt in attempts if self.recalled or self.checked else ():
             self.past.setdefault((attempt["task_id"], attempt["sample"]), []).append(attempt)
         return attempts
 

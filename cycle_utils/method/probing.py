@@ -26,6 +26,7 @@ from cycle_utils.problems import Problem
 from cycle_utils.problems import tinyprograms as tp
 
 CHOICES = "choices.parquet"
+COLUMNS = ["task_id", "sample", "round", "slot", "evidence", "value", "right", "shown", "score"]
 
 
 def probe(config: Probe, progress: bool = True) -> Run:
@@ -48,19 +49,22 @@ def probe(config: Probe, progress: bool = True) -> Run:
             choices = list(_choices(problems[row["task_id"]], row["code"]))
             if not choices:
                 continue
-            asked = next_prompt(model, tokenizer, problems[row["task_id"]], row, where.style, where.fields, where.sampling)
+            problem = problems[row["task_id"]]
+            asked = next_prompt(model, tokenizer, problem, row, where.style, where.fields, where.sampling)
             scores = log_likelihoods(model, tokenizer, asked.text, [target for target, _ in choices])
             known = {name: row[name] for name in ("task_id", "sample", "round")}
             rows += [{**known, **choice, "score": score} for (_, choice), score in zip(choices, scores)]
-        pd.DataFrame(rows).to_parquet(folder / CHOICES)
+        pd.DataFrame(rows, columns=COLUMNS).to_parquet(folder / CHOICES)
         return {"probed": len({(r["task_id"], r["sample"], r["round"]) for r in rows}), "choices": len(rows)}
 
     return build(config, make, f"a probe of {Path(config.loop.model).name}")
 
 
 def choices_of(run: Run) -> pd.DataFrame:
-    """One row for each way to write a choice: ``task_id, sample, round, slot, evidence, value`` (its index), ``right``,
-    ``shown`` (whether the faulty program has it) and ``score``, its log-likelihood in nats."""
+    """One row for each way to write a choice, with :data:`COLUMNS`.
+
+    ``value`` is its index in the slot, ``shown`` whether the faulty program has it, ``score`` its log-likelihood in nats.
+    """
     return pd.read_parquet(run.path(CHOICES))
 
 

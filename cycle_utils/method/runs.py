@@ -151,13 +151,18 @@ def _is_foreign(folder: Path) -> bool:
     config = _record(folder).get("config")
     if config is None:
         return True
-    tune = config.get("distil", config).get("fine_tune", config)
-    model = tune.get("model")  # none: pre-trained here, as the shipped LMs were
+    model = fine_tuning(config).get("model")  # none: pre-trained here, as the shipped LMs were
     if model is None or model == TINY or model.startswith(SIZED) or is_gguf(model):
         return False
     made = [place for place in (Path(model), runs_dir() / Path(model).name, published_dir() / Path(model).name)
             if (place / RECORD).is_file()]  # fmt: skip
     return not made or _is_foreign(made[0])
+
+
+def fine_tuning(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a run's config as data, that of stage 1(a) on which it rests; else the config of what it is itself."""
+    within = next((config[name] for name in ("fine_tune", "distil", "practice", "after", "loop") if config.get(name)), None)
+    return config if within is None else fine_tuning(within)
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def practise(config: Practice, progress: bool = True) -> Run:
         if config.hindsight:
             of = {p.task_id: p for p in problems}
             asked = [of[task_id] for task_id in attempts["task_id"]]
-            verdicts = [v for v, *_ in judged(asked, list(attempts["completion"]), "all", None, progress)]
+            verdicts = [one.verdict for one in judged(asked, list(attempts["completion"]), "all", None, progress)]
             examples += hindsight_examples(problems, attempts, verdicts, config.hindsight, tune.seed)
         pd.DataFrame(examples).to_parquet(folder / EXAMPLES)
         kinds = pd.Series([e["kind"] for e in examples]).value_counts().to_dict()
@@ -245,7 +245,8 @@ def loop(config: Loop, progress: bool = True) -> Run:
             samples=config.samples, temperatures=config.temperatures, style=config.style, fields=config.fields,
             feedback_tests=config.feedback_tests, sampling=config.sampling, seed=config.seed,
             stop_when_flat=config.stop_when_flat, shuffled=config.shuffled, strays=config.strays, bare=config.bare,
-            redraws=config.redraws, recalled=config.recalled, progress=progress, folder=_checkpoints(folder), usage=usage,
+            redraws=config.redraws, recalled=config.recalled, checked=config.checked, progress=progress,
+            folder=_checkpoints(folder), usage=usage,
         )  # fmt: skip
         attempts.to_parquet(folder / ATTEMPTS)
         notes = {"problems": len(problems), "attempts": len(attempts), **_cut(attempts), **usage}

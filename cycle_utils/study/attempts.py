@@ -27,7 +27,9 @@ COLUMNS = {
 }  # fmt: skip
 _NAMES = {"task_id": "problem", "code": "program", "status": "verdict"}  # of the columns that a run keeps
 _BLANKED = {("code",): "no feedback", ("feedback",): "no faulty code", (): "neither"}
-_SAID = ("rounds", "samples", "temperatures", "fields", "shuffled", "bare", "redraws", "style")  # fields of a loop that are put in words
+_SAID = (  # fields of a loop that are put in words
+    "rounds", "samples", "temperatures", "fields", "shuffled", "bare", "redraws", "recalled", "checked", "style",
+)  # fmt: skip
 _HOW = ("limit", "sampling", "strays")  # fields that make no other setting, only another size or speed
 
 
@@ -84,6 +86,10 @@ def _words(loop: Mapping[str, Any]) -> Iterator[str]:
         yield "told only that it fails"
     if loop.get("redraws"):
         yield "without repeats"
+    if loop.get("recalled"):
+        yield f"shown {loop['recalled']} earlier attempts, too"
+    if loop.get("checked"):
+        yield "checked against what was shown"
     if loop["style"] != "cycle":
         yield f"asked in {loop['style']} style"
     usual: Sequence[str] = [*_SAID, *_HOW, "stage", "model", "benchmark", "data", "seed"]

@@ -26,6 +26,7 @@ METHODS = {
     "FineTune": "Stage 1(a) of CYCLE: fine-tuned on canonical solutions, from description to program.",
     "RefineTrain": "Stage 2 of CYCLE: trained to refine its own faulty programs from execution feedback, with Past "
     "Generation Masking, mixed with plain generation.",
+    "Turn": "A further turn of CYCLE's stages: trained again on what went wrong when it practised.",
 }
 CITATION = """```bibtex
 @article{ding2024cycle,

@@ -259,6 +259,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="a look at the editions of 01: problems evaluated, at most")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 05 to 08 and 11 (default: 1)")
     parser.add_argument("--ladder", action="store_true", help="07 with the ladder of sizes, and without PGM")
+    parser.add_argument("--turns", type=int, nargs="*", help="11 with further turns of the cycle, of these seeds")
     parser.add_argument("--parameters", type=Path, help="a YAML file of parameters by notebook")
     parser.add_argument("--first", action="store_true", help="train only what is not published yet")
     parser.add_argument("--publish", action="store_true", help="write to results/, not to reproduction/")
@@ -311,6 +312,8 @@ def _wanted(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     wanted = {name: {"seeds": options.seeds} if name in ABLATIONS else {} for name in options.notebooks}
     if options.ladder:
         wanted["07_benchmarks"] = {"seeds": options.seeds, "ladder": list(LADDER), "unmasked": True}
+    if options.turns:
+        wanted["11_second_cycle"] = {"seeds": options.seeds, "turns": options.turns}
     return {name: {**parameters, **given.get(name, {})} for name, parameters in wanted.items()}
 
 

@@ -9,13 +9,15 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils.config import config_dict
-from cycle_utils.method.configs import Distil, FineTune, Loop, Pretrain, RefineTrain
+from cycle_utils.method.configs import Distil, FineTune, Loop, Practice, Pretrain, RefineTrain, Turn
+from cycle_utils.method.runs import fine_tuning
 
 STAGES = {
     "Pretrain": "pre-training", "FineTune": "1a fine-tuning", "Distil": "1b own mistakes",
-    "RefineTrain": "2 refine training", "Loop": "3 loop", "Attend": "attention",
+    "RefineTrain": "2 refine training", "Loop": "3 loop", "Practice": "further turn, practice",
+    "Turn": "further turn, refine training", "Probe": "probe", "Attend": "attention",
 }  # fmt: skip
-DEFAULTS = {cls.__name__: config_dict(cls()) for cls in (Pretrain, FineTune, Distil, RefineTrain, Loop)}
+DEFAULTS = {cls.__name__: config_dict(cls()) for cls in (Pretrain, FineTune, Distil, RefineTrain, Loop, Practice, Turn)}
 ELSEWHERE = ("stage", "seed", "model", "benchmark")  # fields that have a column of their own, or follow from one
 
 
@@ -45,9 +47,9 @@ def run_index(records: Mapping[str, Mapping[str, Any]], users: Mapping[str, Sequ
 
 def described(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """``stage``, ``model``, ``benchmark``, ``seed`` and ``settings`` of a run with this config, in words."""
-    tune = _fine_tuning(config)
+    tune, is_samples = fine_tuning(config), config["stage"] == "Loop" and config.get("rounds") == 0
     return {
-        "stage": STAGES[config["stage"]] if config.get("rounds") != 0 else "3 independent samples",
+        "stage": "3 independent samples" if is_samples else STAGES[config["stage"]],
         "model": _model(config, records),
         "benchmark": config.get("tried", config if "benchmark" in config else tune).get("benchmark", "-"),
         "seed": config.get("seed", tune.get("seed", 0)),
@@ -55,14 +57,9 @@ def described(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]
     }
 
 
-def _fine_tuning(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config of stage 1(a) on which a training rests."""
-    return config.get("fine_tune") or config.get("distil", {}).get("fine_tune") or config
-
-
 def _model(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> str:
     """What is trained or tried, in words: a folder of ``runs/`` is described by how it was trained."""
-    place = str(_fine_tuning(config).get("model", config.get("shape", "")))
+    place = str(fine_tuning(config).get("model", config.get("shape", "")))
     if (key := Path(place).name) not in records:
         return place
     made = records[key]["config"]
@@ -70,7 +67,8 @@ def _model(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) 
     if made["stage"] == "FineTune":
         return f"{base}, fine-tuned"
     changes = ", ".join(_differences(made, DEFAULTS[made["stage"]]))
-    return f"{base}, CYCLE" + (f" ({changes})" if changes else "")
+    turned = ", further turn" if made["stage"] == "Turn" else ""
+    return f"{base}, CYCLE{turned}" + (f" ({changes})" if changes else "")
 
 
 def _differences(config: Mapping[str, Any], usual: Mapping[str, Any], inside: str = "") -> Iterator[str]:

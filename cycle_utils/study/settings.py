@@ -1,11 +1,13 @@
-"""How the real LM's settings were chosen, and what its precision changes.
+"""How settings were chosen, and what the real LM's precision changes.
 
-``python -m cycle_utils.study.settings [--publish]`` trains and samples what is missing and writes two tables:
+``python -m cycle_utils.study.settings [--publish]`` trains and samples what is missing and writes three tables:
 
 - ``real_settings``: a few ways of fine-tuning (ten minutes each on one core), each tried once on MBPP's validation
   split. It needs MBPP's full file, see :func:`cycle_utils.paths.data_dir`. The number of steps, one pass over the 374
   training problems, and everything about stage 2 were not searched.
 - ``real_precision``: the untrained LM's greedy answers to HumanEval in float32 and in bfloat16.
+- ``memory_settings``: temperatures of the tiny LM where programs are drawn again, of the loop of notebook 11 that
+  checks them and of its control, on the validation split of TinyPrograms; one training.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ import pandas as pd
 from cycle_utils import study
 from cycle_utils.analysis import metrics, stats
 from cycle_utils.analysis.figures import save_table
+from cycle_utils.method.loop import MOST_REDRAWS
 from cycle_utils.method.stages import Loop, attempts_of, fine_tune, loop
 from cycle_utils.models.gguf import SMOLLM2
 from cycle_utils.paths import PUBLISH, data_dir
 from cycle_utils.study.editions import DIAGNOSIS, TRAINED
 from cycle_utils.study.sentinel import variables
 
+TUNED_ON = 3  # the seed of the one training
+WARMER = (0.6, 0.8, 1.0)  # of refinement
+TEMPERATURES = (0.2, 0.6, 0.8, 1.0)  # of independent samples
 TRIED: tuple[Mapping[str, Any], ...] = (
     {"learning_rate": 2e-5, "lora": False},
     {"learning_rate": 5e-5, "lora": False},
@@ -77,14 +83,38 @@ def precisions() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def memory_temperatures(seed: int = TUNED_ON) -> pd.DataFrame:
+    """Share of the validation problems that the checked loop and different samples solve, by temperature."""
+    config, rows = study.recipe(seed=seed), []
+    again = Loop(split="validation", redraws=MOST_REDRAWS)
+    samples = replace(again, rounds=0, samples=1 + again.rounds)
+    ways = {
+        "checked loop": [(replace(again, checked=True), study.CYCLE, (again.temperatures[0], t)) for t in WARMER],
+        "different samples": [(samples, name, (t, t)) for t in TEMPERATURES for name in (study.TUNED, study.CYCLE)],
+    }
+    for what, tried in ways.items():
+        for where, name, temperatures in tried:
+            run = loop(study.contender(name, config, replace(where, temperatures=temperatures)))
+            solved = attempts_of(run).groupby("task_id")["passed"].any().astype(float)
+            rows.append({"programs": what, "LM": name, "temperature": temperatures[1],
+                         "solved": str(stats.interval(solved)), "of": len(solved), "training": f"seed {seed}"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+TABLES = {
+    "real_settings": settings_tried, "real_precision": precisions, "memory_settings": memory_temperatures,
+}  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("tables", nargs="*", default=TABLES, help="which of them (default: all)")
     parser.add_argument("--publish", action="store_true", help="write to results/, not to reproduction/")
     options = parser.parse_args(arguments)
     with variables(**({PUBLISH: "1"} if options.publish else {})):
-        for name, made in {"real_settings": settings_tried, "real_precision": precisions}.items():
-            table = made()
+        for name in options.tables:
+            table = TABLES[name]()
             save_table(table, name)
             print(table.to_string(index=False))
 

@@ -1,0 +1,41 @@
+"""Further turns: each arm goes on from the same training with as many steps, and says what it cost."""
+
+from dataclasses import replace
+
+import pytest
+
+from cycle_utils import study
+from cycle_utils.method import stages
+from cycle_utils.method.configs import Distil, FineTune, Loop, RefineTrain
+from cycle_utils.method.training import TrainSettings
+from cycle_utils.models.sampling import Sampling
+from cycle_utils.study import second_cycle
+
+
+@pytest.mark.parametrize("arm", second_cycle.ARMS)
+def test_every_arm_goes_on_from_the_training_it_is_given(arm):
+    first = study.recipe(seed=2, steps=7, mask_ratio=0.4)
+    turn = second_cycle.ARMS[arm].after(first)
+    assert turn.practice.first == first and turn.practice.turn == 1 and turn.train == first.train
+
+
+def test_an_arm_is_tried_with_and_without_repeats(random_lm):
+    tune = FineTune(model=random_lm, problems=6, train=TrainSettings(steps=1, batch_size=4))
+    distil = Distil(fine_tune=tune, sampling=Sampling(temperature=0.8, max_new_tokens=8))
+    first = RefineTrain(distil=distil, train=TrainSettings(steps=1, batch_size=4))
+    where = Loop(limit=2, rounds=1, sampling=Sampling(max_new_tokens=8))
+    before = second_cycle.without_a_turn(first, where, progress=False)
+    after = second_cycle.take("all rounds, two recalled", first, where, progress=False)
+    for tried in (before, after):
+        redrawn = ["draws" in stages.attempts_of(run) for run in tried.loops.values()]
+        assert list(tried.loops) == ["as it is", "no program twice"] and redrawn == [False, True]
+    assert {run.record["config"]["recalled"] for run in after.loops.values()} == {2}
+    assert not any(before.costs.values())
+    practised = len(stages.attempts_of(after.practice))
+    assert after.costs["judged programs"] == practised and practised > 6  # six problems, and their refinements
+    assert after.costs["tokens of training"] > 0 and after.costs["tokens of practice"] > 0
+
+
+def test_the_loops_differ_in_memory_alone():
+    once, never_twice = second_cycle.memories(Loop(limit=3)).values()
+    assert replace(never_twice, redraws=0) == once
