@@ -138,7 +138,7 @@ def test_adapters_are_for_cards_that_do_not_hold_all_weights():
         full = estimate.given(recipes.named(small["model"], small["benchmark"]))
         changes = costs.fitted(full, costs.shape_of(full["model"]), costs.GPUS[0].memory)
         assert {name: full[name] for name in small} | changes == small
-    with pytest.raises(ValueError, match=r"needs about [\d.]+ GiB, with adapters alone and an example at a time"):
+    with pytest.raises(ValueError, match=r"needs about [\d.]+ GiB with adapters alone and an example at a time"):
         costs.fitted(BASE, costs.shape_of(BASE["model"]), 2e9)
 
 

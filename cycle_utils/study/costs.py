@@ -324,11 +324,12 @@ def fitted(given: Mapping[str, Any], shape: Shape, memory_bytes: float) -> dict[
         if all(found.get(name, 1) for name in ("batch_size", "generation_batch")):
             return {name: value for name, value in found.items() if given[name] != value}
     need = memory({**given, **found, "batch_size": 1, "generation_batch": 1}, shape).most / GIB
-    raise ValueError(f"{given['model']} needs about {need:.1f} GiB, with adapters alone and an example at a time")
+    least = "with adapters alone and an example at a time" if trains(given) else "for a program at a time"
+    raise ValueError(f"{given['model']} needs about {need:.1f} GiB {least}")
 
 
 def _ways(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All weights without checkpointing and with it, then adapters alone, unless they were asked for: fastest first."""
+    """What the recipe trains, without checkpointing and with it, then adapters alone: fastest first."""
     if not trains(given):
         return [{}]
     return [{**way, "gradient_checkpointing": kept} for way in ({}, ADAPTERS) for kept in (False, True)]
