@@ -12,6 +12,7 @@ PROCESSES ?= 2
 MODEL ?=
 BENCHMARK ?=
 RECIPE ?=
+CARD ?=
 
 # On Linux the package index's torch brings several GB of CUDA. Where there is no NVIDIA GPU the CPU build is
 # taken instead, from PyTorch's own index if that answers, else from wherever pip is set up to look.
@@ -23,8 +24,8 @@ BIN := .venv/bin
 HOW = $(if $(SMALL),--parameters tests/overrides.yaml) $(if $(PUBLISH),--publish)
 READY := .venv/.ready
 REAL := .venv/.real
-# A recipe by its file or by model and benchmark: smollm2 on mbpp unless told.
-WHICH = $(RECIPE) $(if $(MODEL),--model $(MODEL)) $(if $(BENCHMARK),--benchmark $(BENCHMARK))
+# A recipe by its file or by model and benchmark: smollm2 on mbpp unless told. CARD=80 fits it to a GPU of 80 GB.
+WHICH = $(RECIPE) $(if $(MODEL),--model $(MODEL)) $(if $(BENCHMARK),--benchmark $(BENCHMARK)) $(if $(CARD),--card $(CARD))
 ITS_MODEL = $(if $(RECIPE)$(filter-out smollm2,$(MODEL)),$(READY),$(REAL))
 
 .DEFAULT_GOAL := help
@@ -38,10 +39,10 @@ setup: $(READY)  ## install into .venv, and nothing else
 study: $(READY)  ## run the core notebooks and set the outcome beside the published one, in reproduction/ (SEEDS=3)
 	$(BIN)/python -m cycle_utils.study.publishing --seeds $(SEEDS) $(HOW)
 
-check: $(ITS_MODEL)  ## a minute that says go or no-go before a recipe's hours (MODEL=ID BENCHMARK=humaneval, or RECIPE=file)
+check: $(ITS_MODEL)  ## a minute that says go or no-go before a recipe's hours (MODEL=ID BENCHMARK=humaneval, or RECIPE=file; CARD=80)
 	$(BIN)/python -m cycle_utils.study.check $(WHICH)
 
-smoke: $(ITS_MODEL)  ## the whole recipe on 20 problems, in a folder of its own (MODEL, BENCHMARK, RECIPE as above)
+smoke: $(ITS_MODEL)  ## the whole recipe on 20 problems, in a folder of its own (MODEL, BENCHMARK, RECIPE, CARD as above)
 	$(BIN)/python -m cycle_utils.study.recipes $(WHICH) --smoke
 
 recipe: $(ITS_MODEL)  ## the recipe itself, resumable; the executed notebook goes to reproduction/notebooks

@@ -1,17 +1,19 @@
 """What the recipes in this folder will cost.
 
-    python recipes/estimate.py                    # the table of README.md
-    python recipes/estimate.py --write            # that table, and the comment above each recipe
+    python recipes/estimate.py                    # the first table of README.md
+    python recipes/estimate.py --write            # its tables, and the comment above each recipe
     python recipes/estimate.py X.yaml ...         # these recipes, at measured speeds too where there are some
 
 Costs follow from a recipe's own parameters, by the formulas of ``cycle_utils.study.costs``: estimates for the smallest
-machine that holds it. ``make check`` measures speeds on a machine, and what it measured is found here.
+machine that holds it, and for the other card with what is to be changed there. ``make check`` measures speeds on a
+machine, and what it measured is found here.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,14 @@ COMMENT = "# "
 def given(path: Path) -> dict[str, Any]:
     """All parameters of a recipe's notebook."""
     return recipes.whole(recipes.read(path), recipes.notebook_of(path))
+
+
+def others(one: Mapping[str, Any]) -> list[tuple[costs.Machine, dict[str, Any]]]:
+    """The GPUs that a recipe is not meant for, each with what to change in it."""
+    shape = costs.shape_of(one["model"])
+    meant = costs.machine_of(one, shape)
+    cards = [machine for machine in costs.GPUS if meant in costs.GPUS and machine != meant]
+    return [(machine, costs.fitted(one, shape, machine.memory)) for machine in cards]
 
 
 def header(path: Path) -> str:
@@ -53,6 +63,8 @@ def header(path: Path) -> str:
         f"{one['generation_batch']} at a time, = {hours['sampling'] + hours['generation']:.1f} h",
         f"  judging them on {costs.WORKERS} cores: {hours['judging']:.1f} h",
     ]
+    for card, changes in others(one):
+        lines += [f"On one {card.name}: --card {card.memory / 1e9:.0f}, or", f"  {recipes.as_options(changes)}"]
     return "".join(f"{COMMENT}{line}\n" for line in lines)
 
 
@@ -62,9 +74,8 @@ def written(path: Path) -> str:
     return header(path) + "".join(line for line in lines if not line.startswith(COMMENT))
 
 
-def row(path: Path, machine: str, memory: float, speeds: costs.Speeds) -> str:
-    """A line of the table: memory in bytes, hours at these speeds."""
-    one = given(path)
+def row(path: Path, one: Mapping[str, Any], machine: str, memory: float, speeds: costs.Speeds) -> str:
+    """A line of a table: memory in bytes, hours at these speeds."""
     hours, disk = costs.hours(costs.work(one), speeds), costs.disk(one, costs.shape_of(one["model"]))
     told = (hours["fine-tuning"] + hours["refine training"], hours["sampling"] + hours["generation"], hours["judging"])
     cells = " | ".join(f"{value:.1f}" for value in told)
@@ -77,13 +88,23 @@ def estimated(path: Path) -> str:
     one = given(path)
     shape = costs.shape_of(one["model"])
     machine = costs.machine_of(one, shape)
-    return row(path, machine.name, costs.memory(one, shape).most, costs.estimated(one, shape, machine))
+    return row(path, one, machine.name, costs.memory(one, shape).most, costs.estimated(one, shape, machine))
+
+
+def elsewhere(path: Path) -> list[str]:
+    """The same for the other card."""
+    one, lines = given(path), []
+    shape = costs.shape_of(one["model"])
+    for card, changes in others(one):
+        new = {**one, **changes}
+        lines.append(row(path, new, card.name, costs.memory(new, shape).most, costs.estimated(new, shape, card)))
+    return lines
 
 
 def measured(path: Path) -> list[str]:
     """Its line at the speeds that ``make check`` measured, if it did."""
-    found = check.kept(given(path))
-    return [row(path, f"measured: {found.machine}", found.memory, found.speeds)] if found else []
+    found = check.kept(one := given(path))
+    return [row(path, one, f"measured: {found.machine}", found.memory, found.speeds)] if found else []
 
 
 def table(lines: list[str]) -> str:
@@ -93,16 +114,22 @@ def table(lines: list[str]) -> str:
 
 
 def filled(readme: str) -> str:
-    """The README's text with the table in its place."""
-    lines = [estimated(path) for path in recipes.files()]
-    return re.sub(r"(<!-- table -->\n).*?(<!-- end -->)", lambda m: m[1] + table(lines) + m[2], readme, flags=re.DOTALL)
+    """The README's text with both tables in their places."""
+    made = {
+        "table": [estimated(path) for path in recipes.files()],
+        "other card": [line for path in recipes.files() for line in elsewhere(path)],
+    }
+    for name, lines in made.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        readme = re.sub(pattern, lambda m, lines=lines: m[1] + table(lines) + m[2], readme, flags=re.DOTALL)
+    return readme
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("recipes", type=Path, nargs="*", help="these alone, and what was measured of them")
-    parser.add_argument("--write", action="store_true", help="write the comments above recipes, and README.md's table")
+    parser.add_argument("--write", action="store_true", help="write the comments above recipes, and README.md's tables")
     options = parser.parse_args()
     if options.write:
         for path in recipes.files():

@@ -55,10 +55,25 @@ def test_a_package_of_another_version_is_named():
     assert check._missing(Requirement("torch>=2")) == ""
 
 
-def test_too_little_memory_or_disk_is_a_no_go(monkeypatch):
-    monkeypatch.setattr(check, "memory_at_hand", lambda: 2.0 * costs.GIB)
-    assert check.device(1.0 * costs.GIB).good and not check.device(3.0 * costs.GIB).good
+def test_too_little_memory_or_disk_is_a_no_go_and_what_would_fit_is_said(monkeypatch):
+    given = recipes.whole(recipes.read(recipes.named("Salesforce/codegen-2B-mono", "humaneval")), recipes.BENCHMARKS)
+    found = {}
+    for gib in (75, 23, 5):
+        monkeypatch.setattr(check, "memory_at_hand", lambda gib=gib: gib * costs.GIB)
+        found[gib] = check.device(given, costs.SHAPES[given["model"]])
+    assert [one.good for one in found.values()] == [True, False, False] and "fits" not in found[75].said
+    assert "what fits it: -p lora True -p learning_rate 0.0002 -p generation_batch 8" in found[23].said
+    assert "needs about" in found[5].said and "with adapters alone" in found[5].said
     assert not check.space(1e18).good and check.space(0).good
+
+
+def test_what_cannot_be_checked_is_said_in_a_sentence(capsys):
+    for asked, said in {
+        ("nowhere.yaml",): "no-go: there is no recipe nowhere.yaml",
+        ("-p", "mask_rate", "1"): "no-go: unknown parameter 'mask_rate'",
+        ("--model", "Salesforce/codegen-2B-mono", "--benchmark", "apps", "--card", "8"): "needs about",
+    }.items():
+        assert check.main(asked) == 1 and said in capsys.readouterr().out
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
@@ -78,7 +93,7 @@ def test_on_a_cpu_the_largest_batches_are_estimated_each_by_its_own_part(monkeyp
     given = recipes.whole(recipes.read(recipes.named("smollm2", "mbpp")), recipes.BENCHMARKS)
     need = costs.memory(given, costs.SHAPES["smollm2"])
     monkeypatch.setattr(check, "memory_at_hand", lambda: need.training * 0.9)
-    said = check._largest(None, given)
+    said = check._largest(given)
     assert "batch_size 4 x accumulation 2" in said and "generation_batch 256" in said
 
 
@@ -92,14 +107,14 @@ def test_where_programs_cannot_be_confined_the_remedy_is_told(monkeypatch):
 
 
 def test_the_largest_batch_that_fits():
-    assert check.largest(lambda batch: batch <= 20, 4, 64) == 16
-    assert check.largest(lambda batch: True, 4, 64) == 64
-    assert check.largest(lambda batch: batch <= 3, 16, 64) == 2
-    assert check.largest(lambda batch: False, 4, 64) == 0
+    assert costs.largest(lambda batch: batch <= 20, 4, 64) == 16
+    assert costs.largest(lambda batch: True, 4, 64) == 64
+    assert costs.largest(lambda batch: batch <= 3, 16, 64) == 2
+    assert costs.largest(lambda batch: False, 4, 64) == 0
 
 
 class Card:
-    """In place of a bench: a GPU that holds 4 examples of training and 64 programs at a time."""
+    """In place of a bench: a GPU that holds 4 examples of training, 2 without checkpointing, and 64 programs."""
 
     def __init__(self, given):
         self.given = given
@@ -111,7 +126,7 @@ class Card:
         return self.given["generation_batch"]
 
     def train(self, refines, length, batch):
-        return self._speed(batch <= 4)
+        return self._speed(batch <= (4 if self.given["gradient_checkpointing"] else 2))
 
     def generate(self, benchmark, batch):
         return self._speed(batch <= 64)
@@ -133,8 +148,10 @@ def test_on_a_gpu_the_largest_batches_are_tried(given, batch, fits, monkeypatch)
     for name, value in cuda.items():
         monkeypatch.setattr(check.torch.cuda, name, lambda value=value: value)
     told = []
-    measured = check.steps({**given, "batch_size": batch, "accumulation": 64 // batch}, told.append)
-    assert "the largest that fit: batch_size 4 x accumulation 16, generation_batch 64" in told[-1].said
+    batches = {"batch_size": batch, "accumulation": 64 // batch, "gradient_checkpointing": True}
+    measured = check.steps({**given, **batches}, told.append)
+    assert "the largest that fit: batch_size 4 x accumulation 16 (without" in told[-1].said
+    assert "faster: batch_size 2 x accumulation 32), generation_batch 64" in told[-1].said
     assert told[-1].good == fits and told[-1].name == ("memory" if fits else "fine-tuning")
     speeds = costs.Speeds(tuning=10, sampling=10, refining=10, evaluating=10, judging=50)
     assert measured == (check.Measured("a card", 5 * costs.GIB, speeds) if fits else None)

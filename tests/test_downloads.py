@@ -2,6 +2,7 @@
 
 import re
 import socket
+from dataclasses import replace
 
 import pytest
 import standin_hub
@@ -127,6 +128,22 @@ def test_nobody_answers(hub, monkeypatch):
     for name, instead in ((CODEGEN, "a model folder"), ("apps", "data=")):
         with pytest.raises(OSError, match=rf"cannot be had from {address} \(ConnectError\): .* or give {instead}"):
             load(name)
+
+
+def test_what_is_in_the_cache_needs_nobody_to_answer(hub, monkeypatch):
+    """Without being told that there is no network."""
+    first = load("mbpp"), load(CODEGEN)[1].state_dict()
+    loading.fetch.cache_clear()
+    hub.faults = {CODEGEN: DOWN, "mbpp": DOWN}
+    assert load("mbpp") == first[0]
+    assert all(value.equal(first[1][name]) for name, value in load(CODEGEN)[1].state_dict().items())
+
+
+def test_a_commit_that_is_gone_is_named(hub, monkeypatch):
+    apps = hub.repos["datasets", "codeparrot/apps"]
+    monkeypatch.setitem(hub.repos, ("datasets", "codeparrot/apps"), replace(apps, commit=HEAD))
+    with pytest.raises(OSError, match=f"codeparrot/apps has lost its commit {apps.commit[:7]}; give data= the path"):
+        load("apps")
 
 
 def test_what_was_torn_in_the_cache_is_named_and_comes_again_once_it_is_deleted(hub, tmp_path):

@@ -21,6 +21,14 @@ HEADERS = {
     0: Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     1: Path("/usr/include/asm-generic/unistd.h"),  # what aarch64 uses
 }
+# Ends in 0 if all that was tried was held back, or the report says that it cannot be.
+REPORTED = """\
+import sys
+from cycle_utils.execution import isolation_report
+report = isolation_report()
+print(report)
+sys.exit(not (report.missing or all(report.contained.values())))
+"""
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "-i"]
 
 
@@ -76,13 +84,27 @@ def test_it_holds_for_a_user_without_privileges(tmp_path):
         shutil.copytree(package / "problems", copy / "cycle_utils" / "problems")
         shutil.copytree(package / "execution", copy / "cycle_utils" / "execution")
         subprocess.run(["chmod", "-R", "a+rX", str(copy)], check=True)
-        code = f"import sys; sys.path.insert(0, {str(copy)!r})\nfrom cycle_utils.execution import isolation_report\n"
-        code += "report = isolation_report(); print(report)\n"
-        code += "sys.exit(not (report.missing or all(report.contained.values())))"
+        code = f"import sys; sys.path.insert(0, {str(copy)!r})\n{REPORTED}"
         done = subprocess.run([*NOBODY, python, "-B", "-c", code], cwd="/", capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
         shutil.rmtree(copy)
+
+
+# As in a container with its usual rights: no capability, and no user namespace to get some in.
+CONTAINED = [
+    "unshare", "--user", "--map-root-user", "sh", "-c",
+    """echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all "$@" """, "sh",
+]  # fmt: skip
+
+
+def test_it_holds_where_a_container_takes_the_namespaces_away():
+    if not all(map(shutil.which, ("unshare", "setpriv"))) or subprocess.run([*CONTAINED, "true"]).returncode:
+        pytest.skip("no user namespace can be made here to take namespaces away in")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    command = [*CONTAINED, sys.executable, "-c", REPORTED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "NO   namespaces" in done.stdout, done.stdout + done.stderr
 
 
 def _readable_by_all(python: str) -> bool:

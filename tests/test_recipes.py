@@ -116,6 +116,32 @@ def test_the_table_in_the_readme_is_what_the_script_writes():
     assert estimate.filled(readme) == readme, "run: python recipes/estimate.py --write"
 
 
+@each_recipe
+def test_a_recipe_fits_its_card_and_another_by_what_its_head_says(path):
+    one, text = estimate.given(path), path.read_text(encoding="utf-8")
+    shape = costs.shape_of(one["model"])
+    meant = costs.machine_of(one, shape)
+    if meant not in costs.GPUS:
+        return
+    assert costs.fitted(one, shape, meant.memory) == {}, "it could be faster on its own card"
+    ((card, changes),) = estimate.others(one)
+    new = recipes.whole({**one, **changes}, recipes.notebook_of(path))
+    assert costs.memory(new, shape).most < costs.ROOM * card.memory and changes
+    assert f"# On one {card.name}: --card {card.memory / 1e9:.0f}, or\n#   {recipes.as_options(changes)}\n" in text
+    if costs.trains(one):
+        assert new["batch_size"] * new["accumulation"] == 64
+
+
+def test_adapters_are_for_cards_that_do_not_hold_all_weights():
+    lora = [recipe(path) for path in FILES if recipe(path).get("lora")]
+    for small in lora:
+        full = estimate.given(recipes.named(small["model"], small["benchmark"]))
+        changes = costs.fitted(full, costs.shape_of(full["model"]), costs.GPUS[0].memory)
+        assert {name: full[name] for name in small} | changes == small
+    with pytest.raises(ValueError, match=r"needs about [\d.]+ GiB with adapters alone and an example at a time"):
+        costs.fitted(BASE, costs.shape_of(BASE["model"]), 2e9)
+
+
 def config(model: str):
     """The configuration of a recipe's model, as its shape gives it."""
     one, end = costs.SHAPES[model], {"bos_token_id": 0, "eos_token_id": 0}
@@ -181,6 +207,8 @@ def test_a_recipe_is_found_by_model_and_benchmark_and_another_model_takes_its_pa
     assert chosen() == ("smollm2-mbpp.yaml", {})
     large = ("--model", "Salesforce/codegen-2B-mono", "--benchmark", "humaneval")
     assert chosen(*large, "-p", "lora", "True") == ("codegen-2b-mono-humaneval.yaml", {"lora": True})
+    small = {"lora": True, "learning_rate": 2e-4, "generation_batch": 2, "batch_size": 2, "accumulation": 32}
+    assert chosen(*large, "--card", "24", "-p", "generation_batch", "2")[1] == small
     other = ("--model", "some/other", "--benchmark", "apps")
     assert chosen(*other) == ("codegen-350m-mono-apps.yaml", {"model": "some/other"})
     with pytest.raises(FileNotFoundError, match="there is no recipe nowhere"):

@@ -1,7 +1,8 @@
 """Every recipe runs to the letter, against a Hub that stands in: by the commands that are written, at other sizes.
 
 All are trained and asked in one process; of each notebook and architecture one is run as a notebook, from the cache
-that those left; and of each way to use several processes one is run on two.
+that those left; and of each way to use several processes one is run on two. With the variable ``EVERY`` each recipe is
+run as a notebook, and by ``accelerate launch`` on two processes.
 """
 
 import json
@@ -24,6 +25,7 @@ from cycle_utils.models import load_model
 from cycle_utils.paths import NOTEBOOKS, ROOT
 
 HERE = Path(__file__).parent
+EVERY = os.environ.get("EVERY")
 ON_HUB = [path for path in FILES if standin_hub.architecture(recipe(path)["model"])]
 
 
@@ -34,8 +36,9 @@ def command(path: Path) -> list[str]:
 
 
 def sizes(notebook: str) -> dict:
-    """Those at which a notebook is run here."""
+    """Those at which a notebook is run here; what is no size stays as the recipe has it."""
     small = {**SMALL[Path(notebook).stem], "limit": 2, "max_new_tokens": 16}
+    small.pop("redraws", None)
     return {**small, "seeds": 1} if "seeds" in small else small
 
 
@@ -44,6 +47,8 @@ def of_each_kind() -> list[Path]:
     kinds: dict[tuple, list[Path]] = {}
     for path in ON_HUB:
         kinds.setdefault((command(path)[1], standin_hub.architecture(recipe(path)["model"])), []).append(path)
+    if EVERY:
+        return ON_HUB
     chosen: list[Path] = []
     for paths in kinds.values():
         taken = [recipe(path)["benchmark"] for path in chosen]
@@ -146,13 +151,17 @@ def written(start: str) -> list[str]:
     return shlex.split(next(line for line in text.splitlines() if line.strip().startswith(start)))
 
 
-def test_ddp_by_the_written_command(run, place):
+LAUNCHED = written("accelerate launch --num_processes")[2:]
+
+
+@pytest.mark.parametrize("path", TRAINED if EVERY else [FOLDER / Path(LAUNCHED[-1]).name], ids=lambda path: path.stem)
+def test_ddp_by_the_written_command(path, run, place):
     """``--multi_gpu`` is what accelerate adds by itself where there are several GPUs."""
-    words = written("accelerate launch --num_processes")[2:]
+    words, home = [*LAUNCHED[:-1], str(path)], f"ddp {path.stem}"
     words[words.index("--num_processes") + 1] = "2"
     asked = "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
-    run(["-m", "accelerate.commands.launch", *shlex.split(asked), *words, *overrides()], "ddp", cwd=NOTEBOOKS)
-    (trained,) = runs_of(place / "ddp", "RefineTrain")
+    run(["-m", "accelerate.commands.launch", *shlex.split(asked), *words, *overrides()], home, cwd=NOTEBOOKS)
+    (trained,) = runs_of(place / home, "RefineTrain")
     assert trained["processes"] == 2
 
 

@@ -44,7 +44,6 @@ from cycle_utils.study import costs, recipes
 from cycle_utils.study.stopwatch import Bench, free
 
 HOURS = 72.0  # more than these are no-go unless asked for
-MOST = 256  # a larger generation batch is not tried
 CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")  # what a container may take, and has
 PROJECT = "cycle-study"
 
@@ -81,7 +80,7 @@ def looked_at(given: Mapping[str, Any]) -> Iterator[Finding]:
     with contextlib.suppress(OSError, ImportError, ValueError):  # the line on the model says why
         shape = costs.shape_of(given["model"])
     if shape:
-        yield device(costs.memory(given, shape).most)
+        yield device(given, shape)
         yield space(costs.disk(given, shape))
     yield model(given["model"])
     yield from data(given)
@@ -105,13 +104,22 @@ def _missing(wanted: Requirement) -> str:
     return "" if wanted.specifier.contains(version, prereleases=True) else f"{wanted.name} {version} is not {wanted}"
 
 
-def device(need: float) -> Finding:
-    """The GPU, or else the CPU, and whether its memory holds what is estimated."""
-    free, load = memory_at_hand(), os.getloadavg()[0]
+def device(given: Mapping[str, Any], shape: costs.Shape) -> Finding:
+    """The GPU, or else the CPU, and whether its memory holds what is estimated; if not, what it would hold."""
+    free, need, load = memory_at_hand(), costs.memory(given, shape).most, os.getloadavg()[0]
     said = f"{machine()}: {free / costs.GIB:.1f} GiB of memory at hand, about {need / costs.GIB:.1f} needed"
+    if need >= free:
+        said += f"; {_smaller(given, shape, free)}"
     if not torch.cuda.is_available() and load > _cores() / 2:
         said += f"; busy with other work (load {load:.1f}), which slows down what is measured"
     return Finding("device", said, need < free)
+
+
+def _smaller(given: Mapping[str, Any], shape: costs.Shape, free: float) -> str:
+    try:
+        return f"what fits it: {recipes.as_options(costs.fitted(given, shape, free))}"
+    except ValueError as error:
+        return str(error)
 
 
 def machine() -> str:
@@ -238,12 +246,12 @@ def steps(given: Mapping[str, Any], tell: Callable[[Finding], None]) -> Measured
     for stage in _stages(bench, given):
         speed = within_memory(stage.run)
         if speed is None:
-            tell(Finding(stage.name, f"does not fit ({stage.how}); {_largest(bench, given)}", False))
+            tell(Finding(stage.name, f"does not fit ({stage.how}); {_largest(given)}", False))
             return None
         speeds[stage.key] = speed
         tell(Finding(stage.name, f"{speed:,.4g} {stage.unit} a second ({stage.how})"))
     used = _memory_used()
-    tell(Finding("memory", f"{used / costs.GIB:.1f} GiB taken at most; {_largest(bench, given)}"))
+    tell(Finding("memory", f"{used / costs.GIB:.1f} GiB taken at most; {_largest(given)}"))
     return Measured(machine(), used, costs.Speeds(**speeds))
 
 
@@ -263,17 +271,24 @@ def _memory_used() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
-def _largest(bench: Bench, given: Mapping[str, Any]) -> str:
+def _largest(given: Mapping[str, Any]) -> str:
     """The largest batches that fit, in words: tried on a GPU, else estimated by the memory at hand."""
     said = []
     if costs.trains(given):
-        length, together = costs.LENGTHS[given["train_benchmark"]].longest, given["batch_size"] * given["accumulation"]
-        fits = _fits(given, "batch_size", lambda batch: bench.train(True, length, batch))
-        batch = largest(fits, given["batch_size"], together)
-        said.append(f"batch_size {batch} x accumulation {together // batch}" if batch else "no batch_size")
-    fits = _fits(given, "generation_batch", lambda batch: bench.generate(given["benchmark"], batch))
-    said.append(f"generation_batch {largest(fits, given['generation_batch'], MOST)}")
+        said.append(_largest_training(given))
+        if given["gradient_checkpointing"]:
+            faster = _largest_training({**given, "gradient_checkpointing": False})
+            said[0] += f" (without gradient checkpointing, which is faster: {faster})"
+    fits = _fits(given, "generation_batch", lambda batch: Bench(given).generate(given["benchmark"], batch))
+    said.append(f"generation_batch {costs.largest(fits, given['generation_batch'], costs.MOST)}")
     return f"the largest that fit: {', '.join(said)}"
+
+
+def _largest_training(given: Mapping[str, Any]) -> str:
+    length, together = costs.LENGTHS[given["train_benchmark"]].longest, given["batch_size"] * given["accumulation"]
+    fits = _fits(given, "batch_size", lambda batch: Bench(given).train(True, length, batch))
+    batch = costs.largest(fits, given["batch_size"], together)
+    return f"batch_size {batch} x accumulation {together // batch}" if batch else "no batch_size"
 
 
 def _fits(given: Mapping[str, Any], which: str, step: Callable[[int], float]) -> Callable[[int], bool]:
@@ -282,16 +297,6 @@ def _fits(given: Mapping[str, Any], which: str, step: Callable[[int], float]) ->
     shape, at_hand = costs.shape_of(given["model"]), memory_at_hand()
     part = attrgetter("training" if which == "batch_size" else "generation")
     return lambda batch: part(costs.memory({**given, which: batch}, shape)) < at_hand
-
-
-def largest(fits: Callable[[int], bool], start: int, most: int) -> int:
-    """The largest of ``start`` times or by a power of two that fits, up to ``most``; 0 if none does."""
-    batch = start
-    while batch and not fits(batch):
-        batch //= 2
-    while batch >= start and 2 * batch <= most and fits(2 * batch):
-        batch *= 2
-    return batch
 
 
 def hours(given: Mapping[str, Any], speeds: costs.Speeds, most: float) -> Iterator[Finding]:
@@ -359,11 +364,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=HOURS, help=f"that it may take (default: {HOURS:g})")
     options = parser.parse_args(arguments)
     transformers_logging.disable_progress_bar()  # of loading weights, among the lines
-    path, changed = recipes.chosen(options)
-    notebook = recipes.notebook_of(path)
+    try:
+        path, changed = recipes.chosen(options)
+        notebook = recipes.notebook_of(path)
+        given = recipes.whole({**recipes.read(path), **changed}, notebook)
+    except (OSError, ValueError) as error:
+        print(f"no-go: {error}")
+        return 1
     told = "".join(f", {name} {value}" for name, value in changed.items())
     print(f"{notebook} by {path.name}{told}", flush=True)
-    found = check(recipes.whole({**recipes.read(path), **changed}, notebook), options.hours)
+    found = check(given, options.hours)
     wrong = [finding for finding in found if not finding.good]
     if wrong:
         print("no-go: " + "; ".join(f"{one.name}: {one.said}" for one in wrong))

@@ -3,12 +3,13 @@
 :func:`work` says how many tokens are trained on and how many programs are written and judged, at most;
 :class:`Speeds` how fast. :func:`estimated` takes them from a model's shape and a machine's data sheet, and
 ``cycle_utils.study.check`` measures them; :func:`hours` is one by the other. Memory and disk follow from the shape.
-All of it is for the notebooks 01, which trains nothing, and 07; the ladder of 07 is not counted.
+All of it is for the notebooks 01, which trains nothing, and 07, whose ladder and loops without repeats are not counted.
+:func:`fitted` changes a recipe for another card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -296,6 +297,64 @@ def disk(given: Mapping[str, Any], shape: Shape) -> float:
 
 
 def machine_of(given: Mapping[str, Any], shape: Shape) -> Machine:
-    """What a recipe is estimated for: the smallest GPU that holds it, or the largest; a CPU for models in GGUF files."""
+    """What a recipe is estimated for: the smallest GPU that holds it, or the largest; a CPU for GGUF files."""
     need = memory(given, shape).most
     return CPU if is_gguf(given["model"]) else next((one for one in GPUS if need < one.memory), GPUS[-1])
+
+
+# --- another card ----------------------------------------------------------------------------------------
+
+ROOM = 0.92  # of a card's memory that is planned with: the driver and what lies between blocks take the rest
+MOST = 256  # a larger generation batch is not tried
+FULL = 4  # examples of a training's batch that keep a card busy, where they are long: more are not faster
+ADAPTERS = {"lora": True, "learning_rate": 2e-4}  # where all weights with their moments do not fit
+
+
+def fitted(given: Mapping[str, Any], shape: Shape, memory_bytes: float) -> dict[str, Any]:
+    """What to change in a recipe for a card of so many bytes: what is estimated to be fastest of what fits it.
+
+    A step stays on as many examples. It is computed without gradient checkpointing where at least two of them fit at a
+    time without, and on adapters alone where all weights do not fit; generation batches are as large as fit.
+
+    Raises:
+        ValueError: not even adapters fit, an example at a time.
+    """
+    for changed in _ways(given):
+        found = {**changed, **_batches({**given, **changed}, shape, ROOM * memory_bytes)}
+        if all(found.get(name, 1) for name in ("batch_size", "generation_batch")):
+            return {name: value for name, value in found.items() if given[name] != value}
+    need = memory({**given, **found, "batch_size": 1, "generation_batch": 1}, shape).most / GIB
+    least = "with adapters alone and an example at a time" if trains(given) else "for a program at a time"
+    raise ValueError(f"{given['model']} needs about {need:.1f} GiB {least}")
+
+
+def _ways(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the recipe trains, without checkpointing and with it, then adapters alone: fastest first."""
+    if not trains(given):
+        return [{}]
+    return [{**way, "gradient_checkpointing": kept} for way in ({}, ADAPTERS) for kept in (False, True)]
+
+
+def _batches(given: Mapping[str, Any], shape: Shape, room: float) -> dict[str, int]:
+    """The largest batches that take less than ``room`` bytes; 0 where none does, or too few for a training."""
+
+    def fits(which: str, stage: str) -> Callable[[int], bool]:
+        return lambda batch: getattr(memory({**given, which: batch}, shape), stage) < room
+
+    found = {"generation_batch": largest(fits("generation_batch", "generation"), given["generation_batch"], MOST)}
+    if trains(given):
+        batch, together = given["batch_size"], given["batch_size"] * given["accumulation"]
+        batch = largest(fits("batch_size", "training"), batch, max(batch, min(FULL, together)))
+        is_enough = batch > 1 or given["gradient_checkpointing"]
+        found |= {"batch_size": batch, "accumulation": together // batch} if batch and is_enough else {"batch_size": 0}
+    return found
+
+
+def largest(fits: Callable[[int], bool], start: int, most: int) -> int:
+    """The largest of ``start`` times or by a power of two that fits, up to ``most``; 0 if none does."""
+    batch = start
+    while batch and not fits(batch):
+        batch //= 2
+    while batch >= start and 2 * batch <= most and fits(2 * batch):
+        batch *= 2
+    return batch

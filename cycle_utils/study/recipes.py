@@ -2,6 +2,7 @@
 
     python -m cycle_utils.study.recipes ../recipes/X.yaml           # the notebook, executed among the results
     python -m cycle_utils.study.recipes ../recipes/X.yaml --smoke   # all of it on 20 problems first
+    python -m cycle_utils.study.recipes ../recipes/X.yaml --card 80  # batches and the like for a GPU of 80 GB
 
 A recipe is for 07_benchmarks, or for 01_copy_rate where its name begins with ``01-``. The executed copy goes to
 ``reproduction/notebooks`` under the notebook's name and that of the edition, as its tables and figures do.
@@ -21,7 +22,7 @@ import yaml
 from cycle_utils import study
 from cycle_utils.models.gguf import SMOLLM2
 from cycle_utils.paths import DATA, HOME, NOTEBOOKS, ROOT, data_dir, home, results_dir
-from cycle_utils.study import parameters
+from cycle_utils.study import costs, parameters
 from cycle_utils.study.publishing import run_notebook
 from cycle_utils.study.sentinel import variables
 
@@ -130,6 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, nargs="?", help="a file of papermill parameters")
     parser.add_argument("--model", default=SMOLLM2, help=f"with --benchmark, instead of a file (default: {SMOLLM2})")
     parser.add_argument("--benchmark", default="mbpp", help="(default: mbpp)")
+    parser.add_argument("--card", type=float, metavar="GB", help="change what it takes to fit a GPU of so much memory")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
 
 
@@ -140,16 +142,25 @@ def chosen(options: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it does not fit the card.
     """
-    changed = {name: parameters.value_of(text) for name, text in options.given}
-    if options.recipe is None:
+    path, given = options.recipe, {name: parameters.value_of(text) for name, text in options.given}
+    if path is None:
         try:
-            return named(options.model, options.benchmark), changed
+            path = named(options.model, options.benchmark)
         except FileNotFoundError:
-            return named(PATTERN, options.benchmark), {"model": options.model, **changed}
-    if not options.recipe.is_file():
-        raise FileNotFoundError(f"there is no recipe {options.recipe}")
-    return options.recipe, changed
+            path, given = named(PATTERN, options.benchmark), {"model": options.model, **given}
+    elif not path.is_file():
+        raise FileNotFoundError(f"there is no recipe {path}")
+    if options.card:
+        one = whole({**read(path), **given}, notebook_of(path))
+        given = {**costs.fitted(one, costs.shape_of(one["model"]), options.card * 1e9), **given}
+    return path, given
+
+
+def as_options(given: Mapping[str, Any]) -> str:
+    """Parameters as words of a command."""
+    return " ".join(f"-p {name} {value}" for name, value in given.items())
 
 
 if __name__ == "__main__":
