@@ -107,6 +107,15 @@ def test_ratio_is_of_sums_and_not_the_mean_of_ratios():
     assert 0 <= found.low <= found.value <= found.high <= 1
 
 
+def test_a_difference_on_other_problems_adds_both_variances():
+    found = stats.difference_apart([1, 1, 1, 0], [1, 0])
+    error = ((4 * (6 / 4) ** 2 * (0.75 * 0.25) + 2 * 3**2 * 0.25) / (6 * 5)) ** 0.5  # of six cells of mean 0
+    assert found.value == pytest.approx(0.25) and found.n == 6
+    assert found.high - found.value == pytest.approx(2.5706 * error, rel=1e-4)  # Student's t at 5 degrees of freedom
+    with pytest.raises(ValueError, match="1 and 2 seeds"):
+        stats.difference_apart([1, 0], [[1, 0], [0, 1]])
+
+
 def test_spread():
     found = stats.spread([0.40, 0.42, 0.44])
     assert (found.mean, found.sd, found.min, found.max, found.n) == pytest.approx((0.42, 0.02, 0.40, 0.44, 3))

@@ -295,6 +295,20 @@ def paired_difference(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, se
     return Difference(found.value, found.low, found.high, found.n, float(p))
 
 
+def difference_apart(a: ArrayLike, b: ArrayLike) -> Difference:
+    """``mean(a) - mean(b)`` of the same seeds on *different* problems: trainings are paired, problems are not.
+
+    Raises:
+        ValueError: not the same number of seeds.
+    """
+    ours, theirs = _table(a), _table(b)
+    if len(ours) != len(theirs):
+        raise ValueError(f"scores are of {len(ours)} and {len(theirs)} seeds; give both for the same ones")
+    both = ours.shape[1] + theirs.shape[1]
+    parts = [sign * both / one.shape[1] * (one - one.mean()) for sign, one in ((1, ours), (-1, theirs))]
+    return difference_of(float(ours.mean() - theirs.mean()), np.concatenate(parts, axis=1))
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Mean, standard deviation and range of one figure over seeds.
 
