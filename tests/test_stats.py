@@ -63,10 +63,29 @@ def test_paired_difference_knows_what_pairing_is_worth():
     assert stats.verdict(found) == "higher" and stats.verdict(stats.paired_difference(worse, HALF)) == "lower"
 
 
-def test_permutation_p_is_mcnemars():
+def test_p_of_passes_is_mcnemars_and_has_no_floor():
     a, b = np.zeros(60), np.zeros(60)
     a[:9], b[9:12] = 1, 1  # 9 against 3 discordant pairs
-    assert stats.paired_difference(a, b).p == pytest.approx(binomtest(9, 12).pvalue, abs=0.02)
+    assert stats.paired_difference(a, b).p == pytest.approx(2 * (1 + 12 + 66 + 220) / 2**12)
+    assert stats.ratio_difference(a, np.ones(60), b, np.ones(60)).p == pytest.approx(binomtest(9, 12).pvalue, abs=0.02)
+    assert stats.paired_difference(np.ones(40), np.zeros(40)).p == pytest.approx(2 / 2**40)
+    uneven = np.arange(1, 41) / 40
+    assert stats.paired_difference(uneven, 0 * uneven).p == pytest.approx(2 / (stats.RESAMPLES + 1))
+
+
+@pytest.mark.parametrize(
+    ("p", "corrected", "said"),
+    [
+        (1 / 10_001, 12 / 10_001, "p ≤ 0.002"),
+        (2 / 10_001, 6 / 10_001, "p < 0.001"),
+        (3 / 10_001, 12 / 10_001, "p = 0.001"),
+        (1e-9, 0.0012, "p = 0.001"),
+    ],
+)
+def test_a_p_value_at_its_floor_is_at_most_what_it_says(p, corrected, said):
+    row = pd.Series({"value": 0.1, "low": 0.05, "high": 0.15, "n": 300, "p": p, "p_corrected": corrected})
+    assert str(stats.of_row(row)) == f"+10.0 points [5.0, 15.0], {said}"
+    assert str(stats.of_row(next(row.to_frame().T.itertuples()))).endswith(said)
 
 
 def test_no_difference():
