@@ -144,6 +144,10 @@ def run_loops(
 def run_budget(
     config: RefineTrain, where: Loop, names: Sequence[str] = CONTENDERS, temperature: float = 0.6, progress: bool = True
 ) -> dict[str, pd.DataFrame]:
-    """The control at equal budget: ``1 + rounds`` independent samples of each contender, no refinement."""
-    control = replace(where, rounds=0, samples=1 + where.rounds, temperatures=(temperature, temperature))
-    return run_loops(config, control, names, progress)
+    """The :func:`control` at equal budget of each contender."""
+    return run_loops(config, control(where, temperature), names, progress)
+
+
+def control(where: Loop, temperature: float = 0.6) -> Loop:
+    """``1 + rounds`` independent samples in the place of a loop, no refinement."""
+    return replace(where, rounds=0, samples=1 + where.rounds, temperatures=(temperature, temperature))
