@@ -16,7 +16,7 @@ from cycle_utils.method.masking import Masking, PGMCollator
 from cycle_utils.method.training import TrainSettings
 from cycle_utils.models.loading import TINY, count_parameters, locate
 from cycle_utils.paths import ASSETS
-from cycle_utils.study import ablations
+from cycle_utils.study import ablations, spent
 
 SMALL = {"problems": 12, "finetune_steps": 2, "samples": 1, "steps": 2}
 WHERE = stages.Loop(limit=4, rounds=1)
@@ -65,6 +65,14 @@ def test_each_setting_says_what_it_cost(found):
     assert table["judged"].tolist() == judged
     for name in ablations.SHOWN:
         assert table.loc[name, "trained"] == table.loc[ablations.BASE, "trained"]
+
+
+def test_a_cost_is_the_mean_of_what_was_recorded():
+    kept = {"attempts": 10, "prompt_tokens": 100, "completion_tokens": 30}
+    early = {"attempts": 20}
+    made = [runs.Run(Path(), "", {"notes": notes, "seconds": s}, False) for notes, s in ((kept, 5), (early, 7))]
+    assert spent.of(made) == {"read": 100, "written": 30, "judged": 15, "seconds": 6}
+    assert np.isnan(spent.of(made[1:])["written"])
 
 
 def attempts(passed_at: list[int], rounds: int = 2) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """What the rows of a table cost: tokens, programs judged and seconds, as the runs behind them recorded it.
 
-Tokens and programs are means over seeds. Seconds are medians, of the machines that made the runs and of whatever else
-these were doing: they say what order of magnitude to expect, and compare nothing.
+Tokens and programs are means over the seeds whose runs recorded them: early runs did not keep tokens of prompts and
+programs. Seconds are medians, of the machines that made the runs and of whatever else these were doing: they say what
+order of magnitude to expect, and compare nothing.
 """
 
 from __future__ import annotations
@@ -29,5 +30,6 @@ def of(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _mean(runs: Sequence[Run], *names: str) -> float:
-    """The mean of that note among ``names`` which the runs have."""
-    return float(np.mean([next((run.notes[name] for name in names if name in run.notes), np.nan) for run in runs]))
+    """The mean of that note among ``names`` which a run has, over the runs that have one."""
+    known = [run.notes[name] for run in runs for name in names if name in run.notes]
+    return float(np.mean(known)) if known else float("nan")
