@@ -16,7 +16,7 @@ from cycle_utils.method.masking import Masking, PGMCollator
 from cycle_utils.method.training import TrainSettings
 from cycle_utils.models.loading import TINY, count_parameters, locate
 from cycle_utils.paths import ASSETS
-from cycle_utils.study import ablations
+from cycle_utils.study import ablations, spent
 
 SMALL = {"problems": 12, "finetune_steps": 2, "samples": 1, "steps": 2}
 WHERE = stages.Loop(limit=4, rounds=1)
@@ -48,6 +48,33 @@ def test_summary_and_differences(found):
     assert 1 <= len(ablations.findings(differences)) <= len(ablations.MEASURES) - 1
 
 
+def test_a_trend_is_the_slope_over_the_doses(monkeypatch):
+    """Shares of 0.2, 0.4 and 0.3 at doses 0, 0.1 and 0.2: the slope is (0.3 - 0.2) / 0.2."""
+    shares = {"none": [1, 0, 0, 0, 0], "some": [1, 1, 0, 0, 0], "much": [1.5, 0, 0, 0, 0]}
+    monkeypatch.setattr(ablations, "measured", lambda one, *_: (np.array([one], float), np.ones((1, 5))))
+    slope = ablations.trend(shares, {"none": 0.0, "some": 0.1, "much": 0.2}, "loop", 1, per=0.1)
+    assert slope.value == pytest.approx(0.05) and slope.low < 0.05 < slope.high
+    monkeypatch.setattr(ablations, "measured", lambda one, *_: (np.zeros((1, 5)), np.zeros((1, 5))))
+    assert np.isnan(ablations.trend(shares, {"none": 0.0, "some": 0.1}, "exact", 1).value)
+
+
+def test_each_setting_says_what_it_cost(found):
+    table = ablations.costs(found).set_index("setting")
+    assert list(table.index) == list(found) and (table[["trained", "read", "written", "seconds"]] > 0).all(axis=None)
+    judged = [np.mean([len(result.attempts) for result in results]) for results in found.values()]
+    assert table["judged"].tolist() == judged
+    for name in ablations.SHOWN:
+        assert table.loc[name, "trained"] == table.loc[ablations.BASE, "trained"]
+
+
+def test_a_cost_is_the_mean_of_what_was_recorded():
+    kept = {"attempts": 10, "prompt_tokens": 100, "completion_tokens": 30}
+    early = {"attempts": 20}
+    made = [runs.Run(Path(), "", {"notes": notes, "seconds": s}, False) for notes, s in ((kept, 5), (early, 7))]
+    assert spent.of(made) == {"read": 100, "written": 30, "judged": 15, "seconds": 6}
+    assert np.isnan(spent.of(made[1:])["written"])
+
+
 def attempts(passed_at: list[int], rounds: int = 2) -> pd.DataFrame:
     """One trajectory a problem, which passes in a round (or never: -1); all programs are the same text."""
     rows = []
@@ -60,8 +87,8 @@ def attempts(passed_at: list[int], rounds: int = 2) -> pd.DataFrame:
 
 def test_a_difference_is_found_and_one_that_is_not_there_is_not():
     good, bad = attempts([0] * 30 + [1] * 30), attempts([0] * 30 + [-1] * 30)
-    results = {"CYCLE": [ablations.Result(None, bad, WHERE)], "better": [ablations.Result(None, good, WHERE)],
-               "same": [ablations.Result(None, bad, WHERE)]}  # fmt: skip
+    texts = {"CYCLE": bad, "better": good, "same": bad}
+    results = {name: [ablations.Result(None, one, WHERE, None)] for name, one in texts.items()}
     rows = ablations.against(results, 2, measures=("loop", "one-time")).set_index(["measure", "setting"])
     assert rows.loc[("loop", "better"), "verdict"] == "higher"
     assert rows.loc[("loop", "better"), "value"] == pytest.approx(0.5)

@@ -48,6 +48,20 @@ def test_differences_and_ratios_hold_their_truth_too(seeds):
     assert all(0.90 <= count / trials <= 0.995 for count in held.values()), held
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_difference_on_other_problems_holds_its_truth(seeds):
+    held = 0
+    for _ in range(300):
+        skill = RNG.normal(0, 0.05 * (seeds > 1), (seeds, 1))
+        one, other = (
+            base + weight * skill + RNG.normal(0, 0.2, (1, n)) + RNG.normal(0, 0.2, (seeds, n))
+            for base, weight, n in ((0.5, 2, 60), (0.4, 1, 200))
+        )
+        found = stats.difference_apart(one, other)
+        held += found.low <= 0.1 <= found.high
+    assert 0.91 <= held / 300 <= 0.995
+
+
 def test_parts_of_the_variance():
     table = RNG.normal(0, 1, (4, 1)) + RNG.normal(0, 1, (1, 50))  # nothing but the two effects
     error, _ = crossed.standard_error(table)

@@ -44,6 +44,9 @@ MAKE = {
     "ceiling": lambda: figures.ceiling_by_ambiguity(
         pd.DataFrame({"ambiguity": [0, 1, 0, 1], "round": [0, 0, 1, 1], "ceiling": [1, 0.2, 1, 0.5]})
     ),
+    "repair": lambda: figures.repair_rates(
+        {"a": curve(0.4, 0.5), "b": curve(0, 0)}, {"a": (0.4, -0.2), "b": (np.nan, np.nan)}
+    ),
     "pgm": lambda: figures.pgm_example(TOKENS, (2, 5), {3, 4}, 7),
 }  # fmt: skip
 
@@ -89,6 +92,8 @@ def test_titles_say_what_is_drawn():
     assert headlines.listed({"a": 0.1, "b": float("nan"), "c": 0.11}) == "a 10.0 %, c 11.0 %"
     assert headlines.listed(dict(zip("abcd", (0.1, 0.4, 0.2, 0.3)))) == "from 10 % (a) to 40 % (b)"
     assert headlines.listed({"a": float("nan")}) == "undefined"
+    rates = {"a": np.log(2), "b": -np.log(1.1), "c": float("nan")}
+    assert headlines.decays(rates) == "Repair rate from round to round: a -50 %, b +10 %"
 
 
 def test_seeds_are_dots():

@@ -25,12 +25,20 @@ TABLES = {
     "02_finetune_distill": {"02_stage1": 2},
     "03_refine_train": {"03_one_time": 2, "03_masking": 1},
     "04_self_refine": {"04_loop": 2, "04_evidence": 1},
-    "05_pgm_ablation": {"05_pgm": 30, "05_pgm_differences": 24, "05_attention": 12, "05_claims": 4},
-    "06_mixing_ablation": {"06_mixing": 18, "06_mixing_differences": 12, "06_sources": 18, "06_claims": 2},
-    "08_inputs_ablation": {"08_inputs": 48, "08_by_error": 1, "08_by_ambiguity": 9, "08_claims": 7},
-    "07_benchmarks": {"07_benchmarks": 3, "07_gains": 2, "07_claims": 3},
+    "05_pgm_ablation": {
+        "05_pgm": 30, "05_pgm_differences": 24, "05_attention": 12, "05_pgm_trend": 4, "05_costs": 8, "05_claims": 4,
+    },
+    "06_mixing_ablation": {
+        "06_mixing": 18, "06_mixing_differences": 12, "06_sources": 18, "06_costs": 5, "06_claims": 2,
+    },
+    "08_inputs_ablation": {"08_inputs": 48, "08_costs": 8, "08_by_error": 1, "08_by_ambiguity": 9, "08_claims": 7},
+    "07_benchmarks": {
+        "07_benchmarks": 3, "07_gains": 2, "07_claims": 3, "07_repair": 3, "07_decay": 3, "07_decay_gaps": 3,
+        "07_first_fix": 9, "07_both_failed": 2, "07_both_failed_gaps": 2, "07_regressions": 12, "07_kinds": 1,
+        "07_costs": 12,
+    },
     "11_second_cycle": {"11_faults": 8, "11_moves": 5, "11_families": 2, "11_slots": 2, "11_limits": 6, "11_gaps": 3},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,9 @@ def test_runs_of_an_unfinished_sweep_are_kept_for_another_sitting(random_lm, mon
     small = {"model": random_lm, "problems": 12, "finetune_steps": 2, "samples": 1, "steps": 2}
     trials = ablations.planned(ablations.masked([0.0]), stages.Loop(limit=4, rounds=1), [0], **small)
     monkeypatch.setattr(publishing, "everything", lambda seed: trials)
+    assert ablations.left(trials) == {"fine-tunings": 1, "sets of mistakes": 1, "refine trainings": 2, "loops": 2}
     ablations.ahead(trials[:1], progress=False)
+    assert ablations.left(trials) == {"refine trainings": 1, "loops": 1}
     (runs.runs_dir() / runs.key_of(trials[1][1])).mkdir()  # a training that was cut off
     kept = publishing.keep(1)
     assert sorted(key.split("-")[0] for key in kept) == ["distil", "finetune", "loop", "refinetrain"]
@@ -138,7 +140,9 @@ def test_runs_of_an_unfinished_sweep_are_kept_for_another_sitting(random_lm, mon
     assert sorted(path.name for path in runs.published_dir().iterdir()) == kept
     shutil.rmtree(home / "runs")
     monkeypatch.setenv(runs.STORED, runs.FIRST)
+    assert ablations.left(trials) == {"fine-tunings": 1, "refine trainings": 1, "loops": 1}
     ablations.ahead(trials, progress=False)
+    assert ablations.left(trials) == {}
     built = sorted(path.parent.name.split("-")[0] for path in (home / "runs").glob(f"*/{runs.RECORD}"))
     assert built == ["finetune", "loop", "refinetrain"]  # the other setting, and the weights that it starts from
     assert len(publishing.keep(1)) == 6

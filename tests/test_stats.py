@@ -63,10 +63,29 @@ def test_paired_difference_knows_what_pairing_is_worth():
     assert stats.verdict(found) == "higher" and stats.verdict(stats.paired_difference(worse, HALF)) == "lower"
 
 
-def test_permutation_p_is_mcnemars():
+def test_p_of_passes_is_mcnemars_and_has_no_floor():
     a, b = np.zeros(60), np.zeros(60)
     a[:9], b[9:12] = 1, 1  # 9 against 3 discordant pairs
-    assert stats.paired_difference(a, b).p == pytest.approx(binomtest(9, 12).pvalue, abs=0.02)
+    assert stats.paired_difference(a, b).p == pytest.approx(2 * (1 + 12 + 66 + 220) / 2**12)
+    assert stats.ratio_difference(a, np.ones(60), b, np.ones(60)).p == pytest.approx(binomtest(9, 12).pvalue, abs=0.02)
+    assert stats.paired_difference(np.ones(40), np.zeros(40)).p == pytest.approx(2 / 2**40)
+    uneven = np.arange(1, 41) / 40
+    assert stats.paired_difference(uneven, 0 * uneven).p == pytest.approx(2 / (stats.RESAMPLES + 1))
+
+
+@pytest.mark.parametrize(
+    ("p", "corrected", "said"),
+    [
+        (1 / 10_001, 12 / 10_001, "p ≤ 0.002"),
+        (2 / 10_001, 6 / 10_001, "p < 0.001"),
+        (3 / 10_001, 12 / 10_001, "p = 0.001"),
+        (1e-9, 0.0012, "p = 0.001"),
+    ],
+)
+def test_a_p_value_at_its_floor_is_at_most_what_it_says(p, corrected, said):
+    row = pd.Series({"value": 0.1, "low": 0.05, "high": 0.15, "n": 300, "p": p, "p_corrected": corrected})
+    assert str(stats.of_row(row)) == f"+10.0 points [5.0, 15.0], {said}"
+    assert str(stats.of_row(next(row.to_frame().T.itertuples()))).endswith(said)
 
 
 def test_no_difference():
@@ -105,6 +124,15 @@ def test_ratio_is_of_sums_and_not_the_mean_of_ratios():
     found = stats.ratio_interval([0, 1, 2, 0], [4, 4, 2, 0])
     assert found.value == pytest.approx(0.3) and found.n == 4
     assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_a_difference_on_other_problems_adds_both_variances():
+    found = stats.difference_apart([1, 1, 1, 0], [1, 0])
+    error = ((4 * (6 / 4) ** 2 * (0.75 * 0.25) + 2 * 3**2 * 0.25) / (6 * 5)) ** 0.5  # of six cells of mean 0
+    assert found.value == pytest.approx(0.25) and found.n == 6
+    assert found.high - found.value == pytest.approx(2.5706 * error, rel=1e-4)  # Student's t at 5 degrees of freedom
+    with pytest.raises(ValueError, match="1 and 2 seeds"):
+        stats.difference_apart([1, 0], [[1, 0], [0, 1]])
 
 
 def test_spread():

@@ -93,6 +93,16 @@ def test_drawn_programs_of_different_splits_differ_up_to_renaming(seed):
         assert drawn[one].isdisjoint(drawn[other]), f"{one} and {other} share programs"
 
 
+def test_families_held_out_of_a_training_are_a_fifth_by_their_digests_and_asked_alone():
+    assert tp.HELD_OUT == ("matrix_rows", "number_summary", "wrap_words", "record_summary")
+    known, out = ({p.meta["family"] for p in tp.generate("test", 60, families=one)} for one in ("known", "held-out"))
+    assert out == set(tp.HELD_OUT) and not known & out
+    assert set(tp.family_set("known")) | set(tp.family_set("held-out")) == set(tp.FAMILIES)
+    assert tp.generate("test", 5, families="all") == tp.generate("test", 5)
+    with pytest.raises(ValueError, match="unknown families 'most'; choose one of all, known, held-out"):
+        tp.generate("test", 1, families="most")
+
+
 # --- size ------------------------------------------------------------------------------------------------
 
 

@@ -166,6 +166,33 @@ def pass_by_round(
     return titled(fig, headlines.after_rounds(curves))
 
 
+def repair_rates(curves: Mapping[str, pd.DataFrame], fits: Mapping[str, tuple[float, float]]) -> Figure:
+    """Share of the programs still wrong that each round mends, and the exponential fitted to it.
+
+    Args:
+        curves: label -> columns ``round, value, low, high`` and, if known, ``n`` (``repair.repair_rates``).
+        fits: label -> rate of round 1 and decay a round (``repair.fitted``).
+    """
+    fig, ax = _axes(WIDTH, 3.6)
+    last = max(int(curve["round"].max()) for curve in curves.values())
+    at = np.linspace(1, last, 50)
+    for place, (label, (colour, marker, line)) in zip(_side_by_side(len(curves), 0.5), _looks(curves).items()):
+        curve, (start, decay) = curves[label], fits[label]
+        reach = 100 * np.array([curve["value"] - curve["low"], curve["high"] - curve["value"]], float).clip(0)
+        x = curve["round"] + place
+        ax.errorbar(x, 100 * curve["value"], reach, fmt=marker, color=colour, capsize=2, ms=4.5, label=label)
+        _dots(ax, x + 0.05, curve, colour)
+        ax.plot(at + place, 100 * start * np.exp(-decay * (at - 1)), color=colour, ls=line, lw=1)
+    ax.set_xticks(range(1, last + 1))
+    ax.set(xlabel="round of self-refinement, or sample after the first", ylabel="mended of those still wrong (%)")
+    _from_zero(ax, most=100)
+    _legend_right(ax)
+    seeds = _seeds(*curves.values())
+    counts = {int(curve["n"].iloc[0]) for curve in curves.values() if "n" in curve}
+    _caption(ax, counts, f"bars: {_over(seeds)}; lines: fitted decay", seeds)
+    return titled(fig, headlines.decays({label: decay for label, (_, decay) in fits.items()}))
+
+
 def _draw_budget(ax: Axes, budget: Mapping[str, Interval], looks: Mapping[str, tuple], last: int) -> None:
     """One point with its interval for each label, side by side, and a faint line back to the last round."""
     drawn = ax.get_legend_handles_labels()[1]

@@ -102,6 +102,13 @@ def pairs(gaps: Sequence[tuple[str, str, float]]) -> str:
     return "; ".join(f"{one} against {other}: {100 * gap:+.0f} points" for one, other, gap in gaps)
 
 
+def decays(rates: Mapping[str, float]) -> str:
+    """By how much repair rates change from each round to the next, if they decay at these rates."""
+    known = {name: 100 * math.expm1(-rate) for name, rate in rates.items() if not math.isnan(rate)}
+    said = ", ".join(f"{name} {change:+.0f} %" for name, change in known.items())
+    return f"Repair rate from round to round: {said or 'undefined'}"
+
+
 def ceiling(frame: pd.DataFrame) -> str:
     """What an ideal reader solves where most is left open, at once and in the end."""
     rows = frame[frame["ambiguity"] == frame["ambiguity"].max()].sort_values("round")

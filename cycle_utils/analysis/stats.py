@@ -9,6 +9,7 @@ bootstrap, and leaves the training out; whoever prints it says so.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,8 +55,19 @@ class Difference(Interval):
 
     def __str__(self) -> str:
         """``+5.3 points [1.2, 9.4], p = 0.012``"""
-        p = f"p = {self.p:.3f}" if self.p >= 0.001 else "p < 0.001"
+        p = self._rounded() if self.p >= 0.001 else "p < 0.001"
         return f"{100 * self.value:+.1f} points [{100 * self.low:.1f}, {100 * self.high:.1f}], {p}"
+
+    def _rounded(self) -> str:
+        return f"p = {self.p:.3f}"
+
+
+@dataclass(frozen=True)
+class AtMost(Difference):
+    """A difference whose p-value is only known not to be greater: ``p ≤ 0.013``."""
+
+    def _rounded(self) -> str:
+        return f"p ≤ {math.ceil(1000 * self.p) / 1000:.3f}"
 
 
 @dataclass(frozen=True)
@@ -279,20 +291,43 @@ def relative_gain(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: 
 def paired_difference(a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Difference:
     """``mean(a) - mean(b)`` on the same seeds and problems: interval of the differences, and a p-value.
 
-    Of one seed, the interval is the bootstrap's, and the p-value is of a permutation test that swaps ``a`` and ``b``
-    within problems; for single pass/fail scores it is McNemar's exact test, up to the number of resamples (the least
-    possible is 2 / (resamples + 1)).
+    Of one seed, the interval is the bootstrap's, and the p-value is of McNemar's exact test where all problems that
+    differ do so by as much, as pass or fail does; else of a permutation test that swaps ``a`` and ``b`` within
+    problems, the least p-value of which is 2 / (resamples + 1).
     """
     ours, theirs = _pair(a, b)
     if _is_crossed(ours) and np.ptp(ours - theirs) > 0:
         return difference_of(float((ours - theirs).mean()), ours - theirs)
     change = (ours - theirs).mean(axis=0).round(12)  # so that 2/3 - 1/3 and 1/3 - 0 are the same
     found = _bootstrap(change, "BCa", resamples, seed)
-    p = 1.0 if not change.any() else stats.permutation_test(
+    return Difference(found.value, found.low, found.high, found.n, _swap_p(change, resamples, seed))
+
+
+def _swap_p(change: NDArray[np.float64], resamples: int, seed: int) -> float:
+    """How often signs drawn at random would give a mean as far from 0."""
+    moved = change[change != 0]
+    if not len(moved):
+        return 1.0
+    if np.ptp(np.abs(moved)) == 0:
+        return float(stats.binomtest(int((moved > 0).sum()), len(moved)).pvalue)
+    return float(stats.permutation_test(
         (change,), np.mean, permutation_type="samples", n_resamples=resamples, batch=_BATCH, vectorized=True,
         rng=np.random.default_rng(seed),
-    ).pvalue  # fmt: skip
-    return Difference(found.value, found.low, found.high, found.n, float(p))
+    ).pvalue)  # fmt: skip
+
+
+def difference_apart(a: ArrayLike, b: ArrayLike) -> Difference:
+    """``mean(a) - mean(b)`` of the same seeds on *different* problems: trainings are paired, problems are not.
+
+    Raises:
+        ValueError: not the same number of seeds.
+    """
+    ours, theirs = _table(a), _table(b)
+    if len(ours) != len(theirs):
+        raise ValueError(f"scores are of {len(ours)} and {len(theirs)} seeds; give both for the same ones")
+    both = ours.shape[1] + theirs.shape[1]
+    parts = [sign * both / one.shape[1] * (one - one.mean()) for sign, one in ((1, ours), (-1, theirs))]
+    return difference_of(float(ours.mean() - theirs.mean()), np.concatenate(parts, axis=1))
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -315,6 +350,18 @@ def corrected(p: Sequence[float]) -> NDArray[np.float64]:
     if known.any():
         found[known] = multipletests(found[known], method="holm")[1]
     return found
+
+
+_LEAST = (1 / (RESAMPLES + 1), 2 / (RESAMPLES + 1))  # the p-value that a permutation test gives to anything rarer
+
+
+def of_row(row) -> Difference:
+    """A saved comparison, a row with ``value, low, high, n, p, p_corrected``, with its corrected p-value.
+
+    That is a bound (:class:`AtMost`) where resampling could give no smaller one; t-tests and exact tests can give any.
+    """
+    bound = any(np.isclose(row.p, least, rtol=1e-9, atol=0) for least in _LEAST)
+    return (AtMost if bound else Difference)(row.value, row.low, row.high, int(row.n), row.p_corrected)
 
 
 def verdict(found: Interval, than: float = 0.0, p: float | None = None) -> str:

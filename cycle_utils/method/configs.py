@@ -17,7 +17,7 @@ from cycle_utils.models.loading import TINY
 from cycle_utils.models.prompts import FIELDS
 from cycle_utils.models.sampling import Sampling
 from cycle_utils.models.servers import split_name
-from cycle_utils.problems.tinyprograms import AMBIGUITY
+from cycle_utils.problems.tinyprograms import AMBIGUITY, FamilySet
 
 FAULTS = ("own", "mutated")
 TRAINED_STYLES = ("cycle", "chat")
@@ -47,7 +47,7 @@ class FineTune(Checked):
     """Stage 1(a): a pre-trained LM and the canonical solutions of a benchmark's training split.
 
     ``style`` is how this and all later stages ask the model: by the paper's template, ``cycle``, or by ``chat``, for
-    an instruction-tuned one.
+    an instruction-tuned one. ``families`` are those of TinyPrograms that this and all later stages train on.
     """
 
     model: Place = TINY
@@ -58,6 +58,7 @@ class FineTune(Checked):
     seed: Seed = 0
     train: TrainSettings = TrainSettings(steps=350, learning_rate=5e-4)
     style: str = later("cycle")
+    families: FamilySet = later("all")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,6 +192,7 @@ class Loop(Checked):
         strays: a text without the entry point is judged and shown as it was written, as it always is on other
             benchmarks than TinyPrograms; there it counts as an empty program, as loops were published, unless asked
             for.
+        families: of TinyPrograms, which problems are asked.
     """
 
     model: Place = TINY
@@ -215,6 +217,7 @@ class Loop(Checked):
     redraws: Redraws = later(0)
     recalled: Natural = later(0)
     checked: bool = later(False)
+    families: FamilySet = later("all")
 
     def __post_init__(self) -> None:
         super().__post_init__()

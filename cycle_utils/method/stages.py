@@ -269,14 +269,16 @@ def read_examples(run: Run) -> list[dict]:
 def training_problems(config: FineTune) -> list[Problem]:
     """The problems that stage 1 learns from."""
     tiny = config.benchmark == "tinyprograms"
-    options = {"ambiguity": config.ambiguity, "seed": config.seed} if tiny else training_options(config.benchmark)
+    drawn = {"ambiguity": config.ambiguity, "seed": config.seed, "families": config.families}
+    options = drawn if tiny else training_options(config.benchmark)
     return load_problems(config.benchmark, data=config.data, split="train", limit=config.problems, **options)
 
 
 def loop_problems(config: Loop) -> list[Problem]:
     """The problems that a loop tries."""
     tiny = config.benchmark == "tinyprograms"
-    options = {"ambiguity": config.ambiguity, "seed": config.benchmark_seed} if tiny else {}
+    drawn = {"ambiguity": config.ambiguity, "seed": config.benchmark_seed, "families": config.families}
+    options = drawn if tiny else {}
     return load_problems(config.benchmark, data=config.data, split=config.split, limit=config.limit, **options)
 
 

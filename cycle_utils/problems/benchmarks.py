@@ -77,10 +77,9 @@ def load_problems(
     """The problems of a benchmark, from the Hub (at a fixed commit, kept in its cache) or from a local copy.
 
     Args:
-        name: ``tinyprograms`` (options ``seed``, ``ambiguity``; 300 problems by default), ``humaneval``,
-            ``humanevalplus``, ``mbpp`` (sanitized; options ``full``, ``challenge``), ``mbppplus``, ``apps`` (option
-            ``difficulty``) or
-            ``codecontests`` (options ``suites``, ``max_words``, ``max_solutions``).
+        name: ``tinyprograms`` (options ``seed``, ``ambiguity``, ``families``; 300 problems by default),
+            ``humaneval``, ``humanevalplus``, ``mbpp`` (sanitized; options ``full``, ``challenge``), ``mbppplus``,
+            ``apps`` (option ``difficulty``) or ``codecontests`` (options ``suites``, ``max_words``, ``max_solutions``).
         data: a local copy in upstream's format, a file or a folder laid out as on the Hub: HumanEval's .jsonl or
             .jsonl.gz, sanitized-mbpp.json or the full mbpp.jsonl, the .parquet or .jsonl files of EvalPlus, APPS'
             folder of problem folders or its {train,test}.jsonl, the Parquet shards of CodeContests; of each also a
@@ -184,12 +183,13 @@ def _at_hand(name: str, options: Mapping[str, Any]) -> Path | None:
 
 
 def read_tinyprograms(
-    data: Path | None, split: str, limit: int, *, seed: int = 0, ambiguity: float = tinyprograms.AMBIGUITY
+    data: Path | None, split: str, limit: int, *, seed: int = 0, ambiguity: float = tinyprograms.AMBIGUITY,
+    families: tinyprograms.FamilySet = "all",
 ) -> Iterator[Problem]:
     """The generated benchmark; it has no file."""
     if data is not None:
         raise ValueError(f"tinyprograms is generated and reads no data; leave {data} out")
-    yield from tinyprograms.generate(split, limit, seed=seed, ambiguity=ambiguity)
+    yield from tinyprograms.generate(split, limit, seed=seed, ambiguity=ambiguity, families=families)
 
 
 # --- HumanEval -------------------------------------------------------------------------------------------

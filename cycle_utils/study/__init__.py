@@ -11,6 +11,7 @@ from cycle_utils.study.contenders import (
     TUNED,
     UNMASKED,
     contender,
+    control,
     edition,
     recipe,
     run_budget,
@@ -20,6 +21,6 @@ from cycle_utils.study.contenders import (
 )
 
 __all__ = [
-    "CONTENDERS", "CYCLE", "PRETRAINED", "TUNED", "UNMASKED", "contender", "edition", "recipe", "run_budget",
-    "run_loops", "sampling", "trained",
+    "CONTENDERS", "CYCLE", "PRETRAINED", "TUNED", "UNMASKED", "contender", "control", "edition", "recipe",
+    "run_budget", "run_loops", "sampling", "trained",
 ]  # fmt: skip

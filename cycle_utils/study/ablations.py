@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cycle_utils import study
-from cycle_utils.analysis import metrics, stats
+from cycle_utils.analysis import crossed, metrics, stats
 from cycle_utils.execution import cluster
+from cycle_utils.method import runs
 from cycle_utils.method.configs import Loop, RefineTrain
 from cycle_utils.method.runs import Run, is_built
-from cycle_utils.method.stages import distil, fine_tune, refine_train
+from cycle_utils.method.stages import attempts_of, distil, fine_tune, loop, refine_train
 from cycle_utils.models.loading import SIZED, shipped
+from cycle_utils.study import spent
 
 BASE = "CYCLE"  # the recipe itself, in every ablation
 MEASURES = {
@@ -102,6 +106,7 @@ class Result:
     training: Run
     attempts: pd.DataFrame
     loop: Loop
+    tried: Run
 
 
 def run(
@@ -163,15 +168,50 @@ def ahead(trials: Sequence[Trial], workers: int = 1, scheduler: str | None = Non
     cluster.each(_try, dict.fromkeys(trials), workers, scheduler, progress, "loops")
 
 
+def left(trials: Sequence[Trial]) -> dict[str, int]:
+    """How many runs :func:`ahead` would make, by stage; nothing is made to tell.
+
+    A loop that is not there needs its model's weights: trainings of which only the record is at hand count, too.
+    """
+    missing: set[Any] = set()
+    for name, config, where in trials:
+        tune = config.distil.fine_tune
+        stages = {study.PRETRAINED: [], study.TUNED: [tune]}.get(name, [tune, config.distil, config])
+        if not stages:
+            done = is_built(study.contender(name, config, where))
+        else:
+            done = is_built(stages[-1]) and is_built(study.trained(where, tune, _folder(stages[-1])))
+        if not done:
+            missing.add((name, config, where))
+        if stages and not done and not _is_here(stages[-1]):
+            missing |= {one for one in stages if not (is_built if one is config.distil else _is_here)(one)}
+    kinds = Counter(type(one).__name__ for one in missing)
+    return {words: kinds[name] for name, words in _STAGES.items() if kinds[name]}
+
+
+_STAGES = {"FineTune": "fine-tunings", "Distil": "sets of mistakes", "RefineTrain": "refine trainings",
+           "tuple": "loops"}  # fmt: skip
+
+
+def _is_here(config: Any) -> bool:
+    """Whether a run was made here, so that it has its weights; a published one has not."""
+    return (runs.runs_dir() / runs.key_of(config) / runs.RECORD).is_file()
+
+
+def _folder(config: Any) -> Path:
+    return (runs.runs_dir() if _is_here(config) else runs.published_dir()) / runs.key_of(config)
+
+
 def _try(trial: Trial) -> None:
     name, config, where = trial
     study.run_loops(config, where, (name,), progress=False)
 
 
 def _one(config: RefineTrain, where: Loop, progress: bool) -> Result:
-    attempts = study.run_loops(config, where, (study.CYCLE,), progress)[study.CYCLE]
+    tried = loop(study.contender(study.CYCLE, config, where, progress), progress)
     training = refine_train(config, progress)
-    return Result(training, metrics.add_copies(attempts), replace(where, model=str(training.folder)))
+    attempts = metrics.add_copies(attempts_of(tried))
+    return Result(training, attempts, replace(where, model=str(training.folder)), tried)
 
 
 def measured(results: Sequence[Result], measure: str, rounds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -229,6 +269,40 @@ def against(
         for name, difference, p in zip(others, differences, stats.corrected([d.p for d in differences])):
             verdict = stats.verdict(difference, p=p)
             rows.append({"setting": name, "measure": measure, **vars(difference), "p_corrected": p, "verdict": verdict})
+    return pd.DataFrame(rows)
+
+
+def trend(
+    found: Mapping[str, Sequence[Result]], doses: Mapping[str, float], measure: str, rounds: int, per: float = 0.1
+) -> stats.Difference:
+    """How much a measure rises for each ``per`` of a dose: the slope of a line through settings, seeds paired.
+
+    Args:
+        doses: of the settings that count, such as mask ratios; at least two different ones.
+
+    Returns:
+        NaN throughout where the measure is of nothing in some setting, such as copies where all was solved at once.
+    """
+    tables, x = [measured(found[name], measure, rounds) for name in doses], np.array(list(doses.values()))
+    if not all(wholes.sum() for _, wholes in tables):
+        return stats.Difference(*[float("nan")] * 3, tables[0][0].shape[1], float("nan"))
+    weights = per * (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    slope = sum(weight * parts.sum() / wholes.sum() for weight, (parts, wholes) in zip(weights, tables))
+    return stats.difference_of(float(slope), sum(w * crossed.of_ratio(*one) for w, one in zip(weights, tables)))
+
+
+def costs(found: Mapping[str, Sequence[Result]]) -> pd.DataFrame:
+    """What each setting cost: its stage 2 (``trained``, in tokens, and ``training_seconds``) and its loop.
+
+    Returns:
+        these with ``setting`` first and what :func:`spent.of` says of the loop last. Stage 1 is shared by the settings
+        of a seed, and a training by settings that only change the loop.
+    """
+    rows = []
+    for name, results in found.items():
+        training, tried = spent.of([r.training for r in results]), spent.of([r.tried for r in results])
+        about = {"setting": name, "trained": training["read"], "training_seconds": training["seconds"]}
+        rows.append({**about, **tried})
     return pd.DataFrame(rows)
 
 
@@ -298,9 +372,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0 (default: 1)")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: 2)")
     parser.add_argument("--scheduler", help=f"address of a Dask scheduler (default: ${cluster.SCHEDULER}, if set)")
+    parser.add_argument("--left", action="store_true", help="only say what is left to do")
     options = parser.parse_args()
     for seed in range(options.seeds):
-        print(f"seed {seed}", flush=True)
+        counts = ", ".join(f"{number} {what}" for what, number in left(everything(seed)).items())
+        print(f"seed {seed}: {counts or 'nothing'} left", flush=True)
+        if options.left:
+            continue
         ahead(everything(seed), options.workers, options.scheduler)
 
 

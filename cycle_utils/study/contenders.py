@@ -17,7 +17,7 @@ from cycle_utils.method.stages import attempts_of, fine_tune, loop, on_model, re
 from cycle_utils.models.loading import TINY
 from cycle_utils.models.prompts import FIELDS
 from cycle_utils.models.sampling import LONGEST, Sampling
-from cycle_utils.problems.tinyprograms import AMBIGUITY
+from cycle_utils.problems.tinyprograms import AMBIGUITY, FamilySet
 
 TINYPROGRAMS = "tinyprograms"
 PRETRAINED, TUNED, CYCLE = CONTENDERS = ("pre-trained", "fine-tuned", "CYCLE")
@@ -33,6 +33,7 @@ def recipe(
     lora: bool = False, gradient_checkpointing: bool = False, max_new_tokens: int | None = None,
     generation_batch: int | None = None, faults: str = "own", keep_passing: bool = True,
     fields: tuple[str, ...] = FIELDS, merged: bool = True, style: str = "cycle", bf16: bool = False,
+    families: FamilySet = "all",
 ) -> RefineTrain:  # fmt: skip
     """The whole training as one config; ``None`` keeps a stage's own default.
 
@@ -48,6 +49,7 @@ def recipe(
         faults, keep_passing: what stage 1(b) makes examples of, see :class:`~cycle_utils.method.configs.Distil`.
         fields: what refine prompts hold in training.
         style: how the model is asked, in training and after: by the paper's template, ``cycle``, or by ``chat``.
+        families: of TinyPrograms, which of them are trained on.
 
     Raises:
         ValueError: a value outside its range, or an unknown choice.
@@ -59,6 +61,7 @@ def recipe(
         ambiguity=ambiguity,
         seed=seed,
         style=style,
+        families=families,
         **_given(problems=problems),
     )
     how = _given(batch_size=batch_size, accumulation=accumulation, learning_rate=learning_rate)
@@ -141,6 +144,10 @@ def run_loops(
 def run_budget(
     config: RefineTrain, where: Loop, names: Sequence[str] = CONTENDERS, temperature: float = 0.6, progress: bool = True
 ) -> dict[str, pd.DataFrame]:
-    """The control at equal budget: ``1 + rounds`` independent samples of each contender, no refinement."""
-    control = replace(where, rounds=0, samples=1 + where.rounds, temperatures=(temperature, temperature))
-    return run_loops(config, control, names, progress)
+    """The :func:`control` at equal budget of each contender."""
+    return run_loops(config, control(where, temperature), names, progress)
+
+
+def control(where: Loop, temperature: float = 0.6) -> Loop:
+    """``1 + rounds`` independent samples in the place of a loop, no refinement."""
+    return replace(where, rounds=0, samples=1 + where.rounds, temperatures=(temperature, temperature))

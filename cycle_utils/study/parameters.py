@@ -18,6 +18,7 @@ from cycle_utils.method.masking import REDRAWS, SPANS
 from cycle_utils.models.prompts import STYLES
 from cycle_utils.models.tiny_lm import SHAPES
 from cycle_utils.problems.benchmarks import BENCHMARKS
+from cycle_utils.problems.tinyprograms import FamilySet
 
 _SIZES = ("steps", "recurring_steps", "finetune_steps", "problems", "samples", "batch_size", "accumulation",
           "max_new_tokens", "generation_batch", "limit")  # fmt: skip
@@ -34,7 +35,7 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(("style", "other_style"), Literal[STYLES]),
     **dict.fromkeys(("benchmark", "train_benchmark"), Literal[tuple(BENCHMARKS)]),
     "model": Place, "seed": Seed, "rounds": Natural, "redraws": Redraws, "learning_rate": Positive | None,
-    "fields": Texts,
+    "fields": Texts, "families": FamilySet,
     "target": Literal[TARGETS], "faults": Literal[FAULTS], "mask_span": Literal[SPANS],
     "mask_redraw": Literal[REDRAWS], "feedback_tests": Literal[FEEDBACK_TESTS], "shape": Literal[tuple(SHAPES)],
 }  # fmt: skip

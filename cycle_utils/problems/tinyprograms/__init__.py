@@ -7,19 +7,21 @@ share of open slots is the ``ambiguity``.
 
 Because the generator's distribution is known (:func:`prior`), so is what an ideal reader can do: at the first try
 (:func:`ceiling`, round 0) and after reading the feedback of failed tests (later rounds). Splits hold programs out, not
-families (:func:`split_of`), and the ideal reader does not know which: a reader that did could rule readings out
-before its first try. Nothing here is trained, downloaded or random beyond its seed.
+families (:func:`split_of`); :func:`family_set` holds whole families out, of trainings alone: the shipped tiny LM was
+pre-trained on text of all of them. The ideal reader does not know which program a split owns: a reader that did could
+rule readings out before its first try. Nothing here is trained, downloaded or random beyond its seed.
 
 The generator's own programs are trusted and run in this process; a model's programs never are.
 """
 
-from cycle_utils.problems.tinyprograms.families import FAMILIES, Family
+from cycle_utils.problems.tinyprograms.families import FAMILIES, HELD_OUT, Family
 from cycle_utils.problems.tinyprograms.generator import (
     AMBIGUITY,
     FAILS,
     HIDDEN,
     PUBLIC,
     SPLITS,
+    FamilySet,
     Task,
     body,
     count_problems,
@@ -27,6 +29,7 @@ from cycle_utils.problems.tinyprograms.generator import (
     draw_calls,
     draw_task,
     evaluate,
+    family_set,
     generate,
     make_problem,
     program,
@@ -51,11 +54,13 @@ __all__ = [
     "AMBIGUITY",
     "FAILS",
     "FAMILIES",
+    "HELD_OUT",
     "HIDDEN",
     "MODE",
     "PUBLIC",
     "SPLITS",
     "Family",
+    "FamilySet",
     "Outcome",
     "Reader",
     "Slot",
@@ -68,6 +73,7 @@ __all__ = [
     "draw_calls",
     "draw_task",
     "evaluate",
+    "family_set",
     "generate",
     "likeliest",
     "make_problem",

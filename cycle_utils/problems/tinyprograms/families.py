@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from cycle_utils.problems.tinyprograms.slots import (
@@ -250,6 +251,11 @@ FAMILIES: tuple[Family, ...] = (
          "$out = [$fill if $keep else $change for $x in $xs]\nreturn $out"),
         (KEEP, FILL, CHANGE), "numbers"),
 )  # fmt: skip
+
+# Whole families that a training may leave out: the fifth whose names have the least digests, so that no result chose.
+HELD_OUT: tuple[str, ...] = tuple(
+    sorted((family.name for family in FAMILIES), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+)[: round(len(FAMILIES) / 5)]
 
 # Identifiers for each placeholder; the pools are disjoint, so that no two placeholders ever share a name.
 # The description shows those of the arguments. The local ones follow from the first argument's (the same

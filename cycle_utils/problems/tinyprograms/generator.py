@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from string import Template
 from types import CodeType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from cycle_utils.problems.problem import Problem
-from cycle_utils.problems.tinyprograms.families import ARGUMENTS, FAMILIES, LOCALS, Family
+from cycle_utils.problems.tinyprograms.families import ARGUMENTS, FAMILIES, HELD_OUT, LOCALS, Family
 from cycle_utils.problems.tinyprograms.inputs import draw_arguments
 from cycle_utils.problems.tinyprograms.slots import prior
 
 SPLITS = ("train", "validation", "test")
+FamilySet = Literal["all", "known", "held-out"]
 AMBIGUITY = 0.4  # default probability that a slot is left open
 PUBLIC, HIDDEN = 4, 8  # tests of each kind per problem
 
@@ -70,18 +71,32 @@ def program(task: Task, values: Mapping[str, int] | None = None, way: int = 0) -
     return signature(task) + body(task, values, way)
 
 
-def draw_task(rng: random.Random, ambiguity: float = AMBIGUITY, split: str | None = None) -> Task:
+def family_set(which: FamilySet = "all") -> tuple[Family, ...]:
+    """All families, those that are :data:`HELD_OUT` from a training that knows the ``known`` ones, or these.
+
+    Raises:
+        ValueError: an unknown set.
+    """
+    if which not in get_args(FamilySet):
+        raise ValueError(f"unknown families {which!r}; choose one of {', '.join(get_args(FamilySet))}")
+    return tuple(f for f in FAMILIES if which == "all" or (f.name in HELD_OUT) == (which == "held-out"))
+
+
+def draw_task(
+    rng: random.Random, ambiguity: float = AMBIGUITY, split: str | None = None, families: FamilySet = "all"
+) -> Task:
     """Draw a family, its slots' values, what is left open, names and words; only from ``split`` if given.
 
     Raises:
-        ValueError: ``ambiguity`` outside 0 to 1, or an unknown split.
+        ValueError: ``ambiguity`` outside 0 to 1, or an unknown split or set of families.
     """
     if not 0 <= ambiguity <= 1:
         raise ValueError(f"ambiguity is {ambiguity}; it is a probability: give a number from 0 to 1")
     if split is not None and split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; TinyPrograms has {', '.join(SPLITS)}")
+    drawn_from = family_set(families)
     while True:
-        family = rng.choice(FAMILIES)
+        family = rng.choice(drawn_from)
         values = {s.name: rng.choices(range(len(s.values)), prior(s))[0] for s in family.slots}
         if split is None or split_of(family, values) == split:
             break
@@ -220,22 +235,25 @@ def make_problem(task: Task, task_id: str, rng: random.Random) -> Problem:
     )
 
 
-def generate(split: str, count: int, seed: int = 0, ambiguity: float = AMBIGUITY) -> list[Problem]:
+def generate(
+    split: str, count: int, seed: int = 0, ambiguity: float = AMBIGUITY, families: FamilySet = "all"
+) -> list[Problem]:
     """``count`` distinct problems of a split; the same arguments give the same problems.
 
     Raises:
-        ValueError: unknown split, ``ambiguity`` outside 0 to 1, or a negative count.
+        ValueError: unknown split or set of families, ``ambiguity`` outside 0 to 1, or a negative count.
     """
     if count < 0:
         raise ValueError(f"limit is {count}; ask for 0 problems or more")
-    rng = random.Random(f"tinyprograms/{split}/{seed}/{ambiguity}")
+    part = "" if families == "all" else f"{families}/"
+    rng = random.Random(f"tinyprograms/{part}{split}/{seed}/{ambiguity}")
     problems, seen = [], set()
     while len(problems) < count:
-        task = draw_task(rng, ambiguity, split)
+        task = draw_task(rng, ambiguity, split, families)
         if (text := prompt(task)) in seen:
             continue
         seen.add(text)
-        problems.append(make_problem(task, f"TinyPrograms/{split}/{seed}/{len(problems)}", rng))
+        problems.append(make_problem(task, f"TinyPrograms/{part}{split}/{seed}/{len(problems)}", rng))
     return problems
 
 
