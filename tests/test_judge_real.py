@@ -5,8 +5,8 @@ from __future__ import annotations
 import judge_data
 import pytest
 
-from cycle_utils.problems.benchmarks import MBPP_SPLITS, load_problems
 from cycle_utils.execution import Judge
+from cycle_utils.problems.benchmarks import MBPP_SPLITS, load_problems
 
 # Human solutions of APPS that upstream stores mangled: a `return` outside any function, no Python at all.
 APPS_MANGLED = "'return' outside function"

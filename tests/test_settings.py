@@ -3,11 +3,11 @@
 from types import MappingProxyType
 
 import pandas as pd
+from test_benchmarks import shared
 
 from cycle_utils.method import stages
 from cycle_utils.paths import results_dir
 from cycle_utils.study import settings
-from test_benchmarks import shared
 
 
 def test_each_setting_is_tried_on_the_validation_split(random_lm, monkeypatch, tmp_path):

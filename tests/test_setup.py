@@ -113,7 +113,9 @@ def test_make_alone_explains_every_target():
 
 
 @pytest.mark.parametrize(
-    "target", ["setup", "check", "smoke", "study", "ablations", "results", "test", "lab", "bench-judge", "bench-training"]
+    "target",
+    ["setup", "check", "smoke", "study", "ablations", "second-cycle", "results", "test", "lab", "bench-judge",
+     "bench-training"],
 )
 def test_each_target_makes_the_environment_it_needs(target, tmp_path):
     """In a folder that has none: the plan installs torch, then the project, then runs."""

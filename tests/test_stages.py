@@ -61,8 +61,8 @@ def test_turns_of_the_cycle_follow_each_other(random_lm, capsys):
     second = small_turn(small_turn(first), recalled=2)
     run = stages.take_turn(second, progress=False)
     said = capsys.readouterr().out
-    order = ["stage 1a", "stage 1b", "stage 2", "turn 1, practice", "turn 1, refine", "turn 2, practice", "turn 2, refine"]
-    places = [said.index(f"{one}") for one in order]
+    turns = [f"turn {number}, {part}" for number in (1, 2) for part in ("practice", "refine")]
+    places = [said.index(one) for one in ["stage 1a", "stage 1b", "stage 2", *turns]]
     assert places == sorted(places)
     mine, before = (stages.practise(one.practice, progress=False) for one in (second, second.practice.after))
     tried = [set(stages.attempts_of(one)["task_id"]) for one in (mine, before)]
@@ -87,7 +87,8 @@ def test_hindsight_takes_another_program_for_the_right_one():
     tried = pd.DataFrame({"task_id": "t/add", "code": [less, more, crash], "completion": [less, more, crash]})
     verdicts = [
         Verdict("t/add", "failed", [
-            TestResult("failed", "add(1, 2)", "3", actual, exception=error), TestResult("failed", "add(2, 2)", "4", other)
+            TestResult("failed", "add(1, 2)", "3", actual, exception=error),
+            TestResult("failed", "add(2, 2)", "4", other),
         ]) for actual, other, error in (("-1", "0", None), ("2", "4", None), (None, None, "NameError: c"))
     ]  # fmt: skip
     examples = hindsight_examples([ADD], tried, verdicts, 9, 0)

@@ -201,7 +201,8 @@ def chance_by_problem(attempts: pd.DataFrame, samples: pd.DataFrame, kind: str =
     drawn = samples[samples["round"] == 0].groupby("task_id")["code"].apply(list)
     first = attempts[attempts["round"] == 0]
     if (missing := ~first["task_id"].isin(drawn.index)).any():
-        raise ValueError(f"{first['task_id'][missing].iloc[0]} has no independent samples to compare its first try with")
+        name = first["task_id"][missing].iloc[0]
+        raise ValueError(f"{name} has no independent samples to compare its first try with")
     rows = []
     for row in first.itertuples():
         others = [] if row.done else drawn[row.task_id]

@@ -398,7 +398,7 @@ def claim(found: Interval, claimed: str, p: float | None = None) -> str:
     if seen == "undefined":
         return seen
     if claimed == "kept":
-        if -MARGIN < found.low and found.high < MARGIN:
+        if found.low > -MARGIN and found.high < MARGIN:
             return f"holds (within {100 * MARGIN:g} points)"
         if seen == "higher":
             return "holds (improves)"

@@ -15,10 +15,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cycle_utils.problems.benchmarks import BENCHMARKS, load_problems
-from cycle_utils.problems.datafiles import rows
 from cycle_utils.execution import Judge, Verdict
 from cycle_utils.problems import Problem
+from cycle_utils.problems.benchmarks import BENCHMARKS, load_problems
+from cycle_utils.problems.datafiles import rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

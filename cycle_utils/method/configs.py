@@ -128,7 +128,8 @@ class Practice(Checked):
         after: the training of that LM: stage 2, or an earlier turn.
         problems: training problems practised on; each turn has others, as long as there are enough.
         rounds, samples, temperatures, redraws: of the loop, as in :class:`Loop`.
-        hindsight: examples of each problem, at most, in which another program that was tried is taken for the right one.
+        hindsight: examples of each problem, at most, in which another program that was tried is taken for the right
+            one.
     """
 
     after: RefineTrain | Turn = RefineTrain()
@@ -161,8 +162,8 @@ class Turn(Checked):
     """A further turn of the cycle: stage 2 again, from the LM that practised, on what it got wrong.
 
     How faulty programs are masked, mixed and shown is as in the first training. ``earlier`` says whether the mistakes
-    of earlier turns and of stage 1(b) are trained on too, and ``recalled`` how many earlier attempts refine prompts show
-    at most, beside the latest: in this training and in the practice of the next turn.
+    of earlier turns and of stage 1(b) are trained on too, and ``recalled`` how many earlier attempts refine prompts
+    show at most, beside the latest: in this training and in the practice of the next turn.
     """
 
     practice: Practice = field(default_factory=Practice)

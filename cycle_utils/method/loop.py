@@ -64,8 +64,8 @@ def self_refine(
     samples: int = 1, temperatures: tuple[float, float] = TEMPERATURES, style: str = "cycle",
     fields: Sequence[str] = FIELDS, feedback_tests: str = "all", sampling: Sampling | None = None, seed: int = 0,
     stop_when_flat: bool = False, shuffled: bool = False, strays: bool = False, bare: bool = False, redraws: int = 0,
-    recalled: int = 0, checked: bool = False, progress: bool = True, on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None,
-    usage: Counter | None = None,
+    recalled: int = 0, checked: bool = False, progress: bool = True,
+    on_round: Callable[[list[dict]], None] | None = None, folder: Path | None = None, usage: Counter | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate, execute, refine: the paper's loop, every attempt kept.
 
@@ -92,10 +92,10 @@ def self_refine(
         one row per attempt: ``task_id``, ``sample``, ``round`` (0 is the first try), ``prompt``,
         ``completion``, ``code`` (the program as a refine prompt shows it), ``status``, ``passed``,
         ``done``, ``feedback``, ``behaviour`` (a digest of what every test gave), ``ended`` (why its text ended, see
-        :class:`~cycle_utils.models.generation.Completion`) and, with ``redraws``, ``draws``, how often it was drawn, and, if
-        ``checked``, ``shown``, the number of the test in its feedback (-1: none). A
-        trajectory ends when it is ``done``: when no test that may be shown fails, or, unsolved, when its refine prompt
-        does not fit the model's context.
+        :class:`~cycle_utils.models.generation.Completion`) and, with ``redraws``, ``draws``, how often it was drawn,
+        and, if ``checked``, ``shown``, the number of the test in its feedback (:data:`NOTHING`: none). A trajectory
+        ends when it is ``done``: when no test that may be shown fails, or, unsolved, when its refine prompt does not
+        fit the model's context.
 
     Raises:
         ValueError: an option outside its choices, no problems, a one-time prompt that does not fit, or a model that
@@ -103,7 +103,8 @@ def self_refine(
         ServerError, ImportError: a model that runs elsewhere and cannot be asked, see
             :mod:`cycle_utils.models.servers`.
     """
-    _check_loop(problems, rounds, samples, fields, feedback_tests, redraws, recalled, shuffled or bare, checked, temperatures)
+    _check_loop(problems, rounds, samples, fields, feedback_tests)
+    _check_memory(redraws, recalled, checked, shuffled or bare, temperatures)
     if isinstance(model, str | Path):
         tokenizer = tokenizer or load_tokenizer(model)
         model = load_model(model)
@@ -122,9 +123,8 @@ def self_refine(
 
 
 def _check_loop(
-    problems, rounds: int, samples: int, fields: Sequence[str], feedback_tests: str, redraws: int,
-    recalled: int, is_control: bool, checked: bool, temperatures: tuple[float, float],
-) -> None:  # fmt: skip
+    problems: Sequence[Problem], rounds: int, samples: int, fields: Sequence[str], feedback_tests: str
+) -> None:
     if not problems:
         raise ValueError("there are no problems to solve: the list is empty")
     if rounds < 0 or samples < 1:
@@ -133,6 +133,11 @@ def _check_loop(
         raise ValueError(f"unknown refine field {sorted(unknown)[0]!r}; a refine prompt has {', '.join(FIELDS)}")
     if feedback_tests not in FEEDBACK_TESTS:
         raise ValueError(f"unknown feedback_tests {feedback_tests!r}; choose one of {', '.join(FEEDBACK_TESTS)}")
+
+
+def _check_memory(
+    redraws: int, recalled: int, checked: bool, is_control: bool, temperatures: tuple[float, float]
+) -> None:
     if not 0 <= redraws <= MOST_REDRAWS:
         raise ValueError(f"redraws is {redraws}; give 0 to {MOST_REDRAWS}")
     if recalled < 0:
@@ -321,7 +326,8 @@ def next_prompt(
     render = partial(render_chat, tokenizer) if tokenizer else transcript
     if last is None:
         return one_time_prompt(problem, style, render)
-    *tried, (code, feedback) = [tuple(one[name] if name in fields else "" for name in FIELDS) for one in [*earlier, last]]
+    shown = [tuple(one[name] if name in fields else "" for name in FIELDS) for one in [*earlier, last]]
+    *tried, (code, feedback) = shown
     limit = None if sampling.truncation == "left" else room(model, sampling)
     chat = style == "chat"
     return refine_prompt(

@@ -63,7 +63,7 @@ def probe(config: Probe, progress: bool = True) -> Run:
 def choices_of(run: Run) -> pd.DataFrame:
     """One row for each way to write a choice, with :data:`COLUMNS`.
 
-    ``value`` is its index in the slot, ``shown`` whether the faulty program has it, ``score`` its log-likelihood in nats.
+    ``value`` is its index in the slot, ``shown`` whether the faulty program has it, ``score`` its log-likelihood.
     """
     return pd.read_parquet(run.path(CHOICES))
 

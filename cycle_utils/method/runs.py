@@ -161,7 +161,8 @@ def _is_foreign(folder: Path) -> bool:
 
 def fine_tuning(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Of a run's config as data, that of stage 1(a) on which it rests; else the config of what it is itself."""
-    within = next((config[name] for name in ("fine_tune", "distil", "practice", "after", "loop") if config.get(name)), None)
+    parts = ("fine_tune", "distil", "practice", "after", "loop")
+    within = next((config[name] for name in parts if config.get(name)), None)
     return config if within is None else fine_tuning(within)
 
 

@@ -166,7 +166,8 @@ def practise(config: Practice, progress: bool = True) -> Run:
         problems = practised(training_problems(tune), config.turn, config.problems)
         model = load_model(trained.folder, config.sampling.bf16)
         attempts = self_refine(
-            model, problems, tokenizer=load_tokenizer(trained.folder), rounds=config.rounds, samples=config.samples, seed=tune.seed,
+            model, problems, tokenizer=load_tokenizer(trained.folder), rounds=config.rounds, samples=config.samples,
+            seed=tune.seed,
             temperatures=config.temperatures, sampling=config.sampling, style=tune.style, fields=how.fields,
             strays=how.distil.strays, redraws=config.redraws, recalled=config.recalled, progress=progress,
             folder=_checkpoints(folder), usage=usage,

@@ -95,7 +95,8 @@ def _in_words(table: pd.DataFrame, model: str) -> str:
     """A model's row as ``value [low, high]``; nothing where it has none."""
     if model not in table.index:
         return ""
-    return str(Interval(*(float(table.loc[model, name]) for name in ("value", "low", "high")), int(table.loc[model, "n"])))
+    value, low, high = (float(table.loc[model, name]) for name in ("value", "low", "high"))
+    return str(Interval(value, low, high, int(table.loc[model, "n"])))
 
 
 def real_findings(tables: Path) -> str:
@@ -108,7 +109,7 @@ def trained_findings(tables: Path) -> str:
     """The same in words, a paragraph for each edition of 07."""
     read = {table: _read(table, tables) for table in ("07_gains", "07_copies", "07_copy_gaps", "07_chance")}
     return "\n".join(
-        f"On {EDITIONS[name].parameters['benchmark']}: " + trained_finding({t: found[name] for t, found in read.items()})
+        f"On {EDITIONS[name].parameters['benchmark']}: {trained_finding({t: found[name] for t, found in read.items()})}"
         for name in read["07_gains"]
     )
 

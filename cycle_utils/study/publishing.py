@@ -31,7 +31,15 @@ from cycle_utils.method import runs
 from cycle_utils.paths import NOTEBOOKS, PACKAGE, PUBLISH, ROOT, published_dir, results_dir
 from cycle_utils.study.ablations import LADDER, everything
 from cycle_utils.study.attempts import write_attempts
-from cycle_utils.study.editions import DIAGNOSIS, EDITIONS, notebook_of, real_findings, real_lm, real_trained, trained_findings
+from cycle_utils.study.editions import (
+    DIAGNOSIS,
+    EDITIONS,
+    notebook_of,
+    real_findings,
+    real_lm,
+    real_trained,
+    trained_findings,
+)
 from cycle_utils.study.reproduction import REPORT, write_report
 from cycle_utils.study.run_index import run_index
 from cycle_utils.study.sentinel import check_method, variables

@@ -96,8 +96,9 @@ def memory_temperatures(seed: int = TUNED_ON) -> pd.DataFrame:
         for where, name, temperatures in tried:
             run = loop(study.contender(name, config, replace(where, temperatures=temperatures)))
             solved = attempts_of(run).groupby("task_id")["passed"].any().astype(float)
-            rows.append({"programs": what, "LM": name, "temperature": temperatures[1],
-                         "solved": str(stats.interval(solved)), "of": len(solved), "training": f"seed {seed}"})  # fmt: skip
+            about = {"programs": what, "LM": name, "temperature": temperatures[1]}
+            found = {"solved": str(stats.interval(solved)), "of": len(solved), "training": f"seed {seed}"}
+            rows.append(about | found)
     return pd.DataFrame(rows)
 
 

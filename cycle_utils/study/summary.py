@@ -25,7 +25,10 @@ CLAIMS = {
     "C7": ("Feedback, faulty code and description are all needed", "C7: the feedback is needed"),
 }  # fmt: skip
 
-TABLES = ("07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_excess_gaps", "07_chance", "08_inputs_differences")
+TABLES = (
+    "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_excess_gaps", "07_chance", "08_inputs_differences",
+    "11_memory", "11_memory_gaps",
+)  # fmt: skip
 
 
 def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
@@ -46,7 +49,8 @@ def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
             continue
         said = all_of_it["verdict"].str
         holds, fails = said.startswith("holds").sum(), said.startswith("fails").sum()
-        verdict = "mixed" if holds and fails else "fails in part" if fails else "holds in part" if holds else "not shown"
+        part = "fails in part" if fails else "holds in part" if holds else "not shown"
+        verdict = "mixed" if holds and fails else part
         verdict = {holds: "holds", fails: "fails"}.get(len(all_of_it), verdict)
         sides = {"against it": fails, "open, pointing against it": said.endswith("points against it").sum()}
         rest = "".join(f"; {count} {side}" for side, count in sides.items() if count)
@@ -62,13 +66,14 @@ def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def findings(tables: Path) -> str:
-    """Four findings as a Markdown list, and what they rest on, from the tables of notebooks 05, 07 and 08."""
+    """Five findings as a Markdown list, and what they rest on, from the tables of notebooks 07, 08 and 11."""
     read = {name: pd.read_csv(tables / f"{name}.csv") for name in TABLES}
-    listed = "\n".join(f"- {text}" for text in (_helps(read), _reads(read), _no_effect(read), _copies(read)))
+    said = (_helps, _remembers, _reads, _no_effect, _copies)
+    listed = "\n".join(f"- {one(read)}" for one in said)
     basis = _row(read["07_benchmarks"], model=CYCLE, protocol="loop: after round 4")
     return (
-        f"{listed}\n\nMeans over {basis['seeds']} trainings (seeds) and {basis['n']} problems, of ablations over fewer; "
-        "in brackets, 95 % intervals over trainings and problems.\n"
+        f"{listed}\n\nMeans over {basis['seeds']} trainings (seeds) and {basis['n']} problems, of ablations over "
+        "fewer; in brackets, 95 % intervals over trainings and problems.\n"
     )
 
 
@@ -84,7 +89,27 @@ def _helps(tables: dict[str, pd.DataFrame]) -> str:
         f"**Learning to refine {'helps' if helps else 'was not shown to help'}.** After four rounds CYCLE has solved "
         f"{_rate(end[CYCLE])} of the held-out problems, the fine-tuned LM from which it was trained "
         f"{_rate(end[TUNED])} in the same loop. As many independent tries of CYCLE solve {_rate(samples)}, and "
-        f"{_rate(apart)} if none may repeat another. A loop that may not repeat a program either solves {_rate(memory)}."
+        f"{_rate(apart)} if none may repeat another. A loop that may not repeat a program either solves "
+        f"{_rate(memory)}."
+    )
+
+
+def _remembers(tables: dict[str, pd.DataFrame]) -> str:
+    def end(name: str) -> str:
+        return _rate(_row(tables["11_memory"], loop=name))
+
+    def gap(other: str) -> pd.Series:
+        return _row(tables["11_memory_gaps"], comparison=f"checked over {other}")
+
+    others = (CYCLE, "5 different samples", "three loops side by side")
+    further = all(gap(other)["verdict"] == "higher" for other in others)
+    return (
+        f"**A loop that checks what it was told {'goes' if further else 'was not shown to go'} further.** If a program "
+        f"is drawn again while it fails a test that its feedback has shown, the same CYCLE solves {end('checked')} with "
+        f"no more judged programs: {_points(gap(others[2]))} than three loops side by side, which take about as many "
+        f"tokens ({end(others[2])}). Some of the reading is then the loop's: checked, the fine-tuned LM solves "
+        f"{end('checked, fine-tuned LM')}, and CYCLE with the feedback blanked in its prompt "
+        f"{end('checked, feedback blanked')}."
     )
 
 
@@ -126,10 +151,10 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
         f"**{_listed(shown, 'LM') or 'No LM'} {'copy' if len(shown) > 1 else 'copies'} more than chance would; that "
         f"learning to refine lowers copies is shown{'' if fewer else ' only in part'}.** Exact copies are "
         f"{copied(PRETRAINED)} of the pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned one's and "
-        f"{copied(CYCLE)} of CYCLE's. Independent answers of one model to one prompt agree, too: compared with them the "
-        f"pre-trained LM, whose training text was made so that code recurs, copies {_points(beyond[PRETRAINED])}, the "
-        f"fine-tuned one {_points(beyond[TUNED])} and CYCLE {_points(beyond[CYCLE])}. Between fine-tuned LM and CYCLE the difference is "
-        f"{'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}."
+        f"{copied(CYCLE)} of CYCLE's. Independent answers of one model to one prompt agree, too: compared with them "
+        f"the pre-trained LM, whose training text was made so that code recurs, copies {_points(beyond[PRETRAINED])}, "
+        f"the fine-tuned one {_points(beyond[TUNED])} and CYCLE {_points(beyond[CYCLE])}. Between fine-tuned LM and CYCLE "
+        f"the difference is {'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}."
     )
 
 
@@ -173,12 +198,12 @@ def trained_finding(tables: dict[str, pd.DataFrame]) -> str:
     helps = over["verdict"] == "higher"
     return (
         f"**Learning to refine {'helps' if helps else 'is not shown to help'}.** In the loop CYCLE solves "
-        f"{_points(over)} than the fine-tuned LM ({_word(over)}), and {_points(budget)} than as many independent samples "
-        f"of its own ({_word(budget)}). Of the first refinements "
+        f"{_points(over)} than the fine-tuned LM ({_word(over)}), and {_points(budget)} than as many independent "
+        f"samples of its own ({_word(budget)}). Of the first refinements "
         + ", ".join(f"{_rate(row)} of the {name} LM's" for name, row in copied.items() if name in (PRETRAINED, TUNED))
         + f", {_rate(copied[CYCLE])} of CYCLE's and {_rate(copied[UNMASKED])} of CYCLE's without PGM are exact copies: "
-        f"with PGM it copies {_points(gap)} ({_word(gap)}) and solves {_points(mask)} ({_word(mask)}). With the feedback "
-        f"it solves {_points(feedback)} than with blanked feedback ({_word(feedback)}).\n"
+        f"with PGM it copies {_points(gap)} ({_word(gap)}) and solves {_points(mask)} ({_word(mask)}). With the "
+        f"feedback it solves {_points(feedback)} than with blanked feedback ({_word(feedback)}).\n"
     )
 
 
