@@ -6,7 +6,7 @@ was pre-trained on text of all families, so that this says nothing about shapes 
 
     python -m cycle_utils.study.held_out --seeds 3
 
-makes the runs, which may be cut off and resumed, and prints :func:`rates` and :func:`gaps`. Of the tiny LM, a seed
+makes the runs, which may be cut off and resumed, and writes and prints :func:`rates` and :func:`gaps`. Of the tiny LM, a seed
 takes about 12 minutes of one core.
 """
 
@@ -22,10 +22,13 @@ import pandas as pd
 
 from cycle_utils import study
 from cycle_utils.analysis import metrics, stats
+from cycle_utils.analysis.figures import save_table
 from cycle_utils.method.configs import Loop
 from cycle_utils.method.stages import loop_problems
+from cycle_utils.paths import PUBLISH
 from cycle_utils.problems import tinyprograms as tp
 from cycle_utils.study import ablations
+from cycle_utils.study.sentinel import variables
 
 ASKED = ("held-out", "known")
 BLANKED = "CYCLE, feedback blanked"
@@ -69,14 +72,14 @@ def rates(found: Found, where: Loop) -> pd.DataFrame:
     """What each model solves of known and of held-out families, with the ceiling of :func:`tp.ceiling`.
 
     Returns:
-        ``families, model, round`` (0 and the last), ``value, low, high, n, by_seed``; of the ideal reader ``value``
+        ``families, model, round`` (0 and the last), ``value, low, high, n, by_seed, seeds``; of the ideal reader ``value``
         alone.
     """
     rows = []
     for (asked, name), tables in found.items():
         for r in (0, where.rounds):
             score = _solved(tables, r)
-            rate = {**vars(stats.interval(score)), "by_seed": list(score.mean(axis=1))}
+            rate = {**vars(stats.interval(score)), "by_seed": list(score.mean(axis=1)), "seeds": len(tables)}
             rows.append({"families": asked, "model": name, "round": r, **rate})
     for asked in ASKED:
         best = tp.ceiling(loop_problems(replace(where, families=asked)), where.rounds)
@@ -112,11 +115,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="cycle_utils.study.held_out", description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0 (default: 1)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--publish", action="store_true", help="write to results/, not to reproduction/")
     options = parser.parse_args()
     where = Loop()
     found = run(where, range(options.seeds), options.workers, progress=True)
-    for table in (rates(found, where).drop(columns="by_seed"), gaps(found, where.rounds)):
-        print(table.round(3).to_markdown(index=False), end="\n\n")
+    with variables(**({PUBLISH: "1"} if options.publish else {})):
+        for name, table in {"rates": rates(found, where), "gaps": gaps(found, where.rounds)}.items():
+            save_table(table, f"held_out_{name}")
+            print(table.drop(columns="by_seed", errors="ignore").round(3).to_markdown(index=False), end="\n\n")
 
 
 if __name__ == "__main__":
