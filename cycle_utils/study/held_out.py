@@ -6,8 +6,8 @@ was pre-trained on text of all families, so that this says nothing about shapes 
 
     python -m cycle_utils.study.held_out --seeds 3
 
-makes the runs, which may be cut off and resumed, and writes and prints :func:`rates` and :func:`gaps`. Of the tiny LM, a seed
-takes about 12 minutes of one core.
+makes the runs, which may be cut off and resumed, and writes and prints :func:`rates` and :func:`gaps`. Of
+the tiny LM, a seed takes about 12 minutes of one core.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def rates(found: Found, where: Loop) -> pd.DataFrame:
     """What each model solves of known and of held-out families, with the ceiling of :func:`tp.ceiling`.
 
     Returns:
-        ``families, model, round`` (0 and the last), ``value, low, high, n, by_seed, seeds``; of the ideal reader ``value``
-        alone.
+        ``families, model, round`` (0 and the last), ``value, low, high, n, by_seed, seeds``; of the ideal reader
+        ``value`` alone.
     """
     rows = []
     for (asked, name), tables in found.items():

@@ -25,6 +25,7 @@ CLAIMS = {
     "C7": ("Feedback, faulty code and description are all needed", "C7: the feedback is needed"),
 }  # fmt: skip
 
+BLANKED = "CYCLE: loop over loop with feedback blanked"
 TABLES = (
     "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_excess_gaps", "07_chance", "08_inputs_differences",
     "11_memory", "11_memory_gaps", "held_out_rates", "held_out_gaps",
@@ -105,9 +106,9 @@ def _carries_over(tables: dict[str, pd.DataFrame]) -> str:
     return (
         f"**It {word} over to families of programs that were left out of training.** There CYCLE solves "
         f"{_points(gap('held-out'))} in the loop than the fine-tuned LM ({_rate(last.loc[CYCLE])} against "
-        f"{_rate(last.loc[TUNED])}) and {_rate(first.loc[CYCLE])} at the first try ({_rate(first.loc[TUNED])}); trained "
-        f"alike and asked for families that it knows, {_points(gap('known'))} in the loop. Its refinements still use the "
-        f"feedback there: {_points(gap('held-out', 'CYCLE: loop over loop with feedback blanked'))} than without. "
+        f"{_rate(last.loc[TUNED])}) and {_rate(first.loc[CYCLE])} at the first try ({_rate(first.loc[TUNED])}); "
+        f"trained alike and asked for families that it knows, {_points(gap('known'))} in the loop. Its refinements "
+        f"still use the feedback there: {_points(gap('held-out', BLANKED))} than without. "
         f"({trainings} training{'s' if trainings > 1 else ''}.)"
     )
 
@@ -122,9 +123,9 @@ def _remembers(tables: dict[str, pd.DataFrame]) -> str:
     others = (CYCLE, "5 different samples", "three loops side by side")
     further = all(gap(other)["verdict"] == "higher" for other in others)
     return (
-        f"**A loop that checks what it was told {'goes' if further else 'was not shown to go'} further.** If a program "
-        f"is drawn again while it fails a test that its feedback has shown, the same CYCLE solves {end('checked')} with "
-        f"no more judged programs: {_points(gap(others[2]))} than three loops side by side, which take about as many "
+        f"**A loop that checks what it was told {'goes' if further else 'was not shown to go'} further.** If a "
+        f"program is drawn again while it fails a test that its feedback has shown, the same CYCLE solves "
+        f"{end('checked')} with no more judged programs: {_points(gap(others[2]))} than three loops side by side, which take about as many "
         f"tokens ({end(others[2])}). Some of the reading is then the loop's: checked, the fine-tuned LM solves "
         f"{end('checked, fine-tuned LM')}, and CYCLE with the feedback blanked in its prompt "
         f"{end('checked, feedback blanked')}."
@@ -132,7 +133,7 @@ def _remembers(tables: dict[str, pd.DataFrame]) -> str:
 
 
 def _reads(tables: dict[str, pd.DataFrame]) -> str:
-    fed = _row(tables["07_gains"], comparison="CYCLE: loop over loop with feedback blanked")
+    fed = _row(tables["07_gains"], comparison=BLANKED)
     none = pd.Series({"value": -fed["value"], "low": -fed["high"], "high": -fed["low"]})
     other = _row(tables["08_inputs_differences"], setting="shown another's feedback", measure="loop")
     reads = fed["verdict"] == "higher" and other["verdict"] == "lower"
@@ -171,8 +172,8 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
         f"{copied(PRETRAINED)} of the pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned one's and "
         f"{copied(CYCLE)} of CYCLE's. Independent answers of one model to one prompt agree, too: compared with them "
         f"the pre-trained LM, whose training text was made so that code recurs, copies {_points(beyond[PRETRAINED])}, "
-        f"the fine-tuned one {_points(beyond[TUNED])} and CYCLE {_points(beyond[CYCLE])}. Between fine-tuned LM and CYCLE "
-        f"the difference is {'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}."
+        f"the fine-tuned one {_points(beyond[TUNED])} and CYCLE {_points(beyond[CYCLE])}. Between fine-tuned LM and "
+        f"CYCLE the difference is {'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}."
     )
 
 
@@ -207,7 +208,7 @@ def trained_finding(tables: dict[str, pd.DataFrame]) -> str:
     over = _row(tables["07_gains"], comparison="loop: CYCLE over fine-tuned")
     budget = _row(tables["07_gains"], comparison="CYCLE: loop over equal budget")
     mask = _row(tables["07_gains"], comparison="loop: CYCLE over CYCLE without PGM")
-    feedback = _row(tables["07_gains"], comparison="CYCLE: loop over loop with feedback blanked")
+    feedback = _row(tables["07_gains"], comparison=BLANKED)
     copied = {
         name: _row(tables["07_copies"], model=name, protocol="loop", refinements="round 1", kind="exact")
         for name in (PRETRAINED, TUNED, CYCLE, UNMASKED)
