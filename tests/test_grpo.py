@@ -45,7 +45,7 @@ def test_what_cannot_be_learnt_from_is_refused(wrong, message):
         Grpo(**wrong)
 
 
-def test_prompts_are_first_tries_and_failures_in_batches_of_about_one_length(small, random_lm, tokenizer):
+def test_prompts_are_first_tries_and_failures_in_batches_of_one_kind(small, random_lm, tokenizer):
     config = replace(small, refine_share=0.5)
     problems = {p.task_id: p for p in stages.training_problems(config.first.distil.fine_tune)}
     failures = [{"task_id": name, "kind": "refine", "code": "def f():\n    pass", "feedback": ""} for name in problems]

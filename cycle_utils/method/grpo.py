@@ -77,7 +77,7 @@ def asked(
 ) -> list[dict[str, str]]:
     """A prompt for each group, ``refine_share`` of them of failures, with its problem's ``task_id``.
 
-    Those of a batch are of about one length, as trl pads all of a batch to the longest; the batches come in any order.
+    A batch has first tries alone or refinements alone, but for one: trl pads all of it to its longest prompt.
     """
     tune = config.first.distil.fine_tune
     groups, rng = config.judged // config.samples, random.Random(f"grpo/{tune.seed}")
@@ -88,7 +88,6 @@ def asked(
         return next_prompt(model, tokenizer, problems[row["task_id"]], row if "code" in row else None, *how).text
 
     prompts = [{"prompt": text(row), "task_id": row["task_id"]} for row in rows]
-    prompts.sort(key=lambda one: len(tokenizer(one["prompt"])["input_ids"]))
     size = config.batch_size // config.samples
     batches = [prompts[i : i + size] for i in range(0, groups, size)]
     return [one for batch in rng.sample(batches, len(batches)) for one in batch]
