@@ -201,7 +201,7 @@ class Grpo(Checked):
     refine_share: Share = 0.5
     batch_size: Count = 128
     updates: Count = 1
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 3e-4
     beta: NotNegative = 0.0
     temperature: Positive = 1.0
     max_new_tokens: Count = 112

@@ -197,17 +197,21 @@ def _trl():
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without trl's warnings of what is experimental, and without what transformers tells of each generation."""
-    before, ours = transformers_logging.get_verbosity(), logging.getLogger("trl")
-    level = ours.level
+    """Without trl's warnings of what is experimental, and without transformers' bars for each checkpoint."""
+    told, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    trls = logging.getLogger("trl")
+    level = trls.level
     with warnings.catch_warnings(action="ignore"):
         transformers_logging.set_verbosity_error()
-        ours.setLevel(logging.ERROR)
+        transformers_logging.disable_progress_bar()
+        trls.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            transformers_logging.set_verbosity(before)
-            ours.setLevel(level)
+            transformers_logging.set_verbosity(told)
+            trls.setLevel(level)
+            if bars:
+                transformers_logging.enable_progress_bar()
 
 
 def _noted(config: Grpo, log: Sequence[Mapping[str, float]]) -> dict[str, Any]:
