@@ -7,7 +7,20 @@ from typing import Annotated
 
 from annotated_types import Le
 
-from cycle_utils.config import Checked, Count, Natural, Number, Place, Seed, Share, Texts, Two, later
+from cycle_utils.config import (
+    Checked,
+    Count,
+    Natural,
+    NotNegative,
+    Number,
+    Place,
+    Positive,
+    Seed,
+    Share,
+    Texts,
+    Two,
+    later,
+)
 from cycle_utils.method.distillation import TARGETS
 from cycle_utils.method.loop import MOST_REDRAWS, TEMPERATURES
 from cycle_utils.method.masking import Masking
@@ -170,6 +183,48 @@ class Turn(Checked):
     earlier: bool = True
     train: TrainSettings = TrainSettings(steps=360, learning_rate=1e-3)
     recalled: Natural = 0
+
+
+@dataclass(frozen=True)
+class Grpo(Checked):
+    """Learning from verdicts alone, by GRPO, from a trained LM on: see :mod:`~cycle_utils.method.grpo`.
+
+    Attributes:
+        after: the training of that LM: stage 2, or a turn.
+        judged: programs that are drawn and judged in all; a turn's practice judges about as many.
+        samples: of each prompt, a group; rewards count by how far they are from their group's mean.
+        refine_share: share of prompts that ask to refine a failure of stage 1(b); the others ask for a first try.
+        batch_size: programs drawn at a time, by the same weights.
+        updates: optimiser steps on each batch, a part of its programs in each.
+        beta: weight of the divergence from the LM at the start.
+        temperature: at which programs are drawn, without top-p: so they are what the LM's own probabilities say.
+    """
+
+    after: RefineTrain | Turn = field(default_factory=RefineTrain)
+    judged: Count = 4096
+    samples: Count = 8
+    refine_share: Share = 0.5
+    batch_size: Count = 128
+    updates: Count = 1
+    learning_rate: Positive = 3e-4
+    beta: NotNegative = 0.0
+    temperature: Positive = 1.0
+    max_new_tokens: Count = 112
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for whole, part in (("judged", "batch_size"), ("batch_size", "samples"), ("batch_size", "updates")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(f"{whole} is {getattr(self, whole)}; give a multiple of {part}, {getattr(self, part)}")
+        if self.samples < 2:
+            raise ValueError("samples is 1; a group has 2 or more: a single reward is its own mean")
+        if (style := self.first.distil.fine_tune.style) != "cycle":
+            raise ValueError(f"the model was trained in the style {style!r}; verdicts are learnt from in 'cycle' alone")
+
+    @property
+    def first(self) -> RefineTrain:
+        """The first training, before any turn."""
+        return self.after.practice.first if isinstance(self.after, Turn) else self.after
 
 
 @dataclass(frozen=True)

@@ -158,15 +158,15 @@ def _trained_to_refine(
 
 def practise(config: Practice, progress: bool = True) -> Run:
     """The loop of a further turn, on training problems. Leaves what :func:`distil` leaves."""
-    trained = _trained(config.after, progress, whole=not is_built(config))
+    start = trained(config.after, progress, whole=not is_built(config))
 
     def make(folder: Path) -> dict[str, Any]:
         how, usage = config.first, Counter()
         tune = how.distil.fine_tune
         problems = practised(training_problems(tune), config.turn, config.problems)
-        model = load_model(trained.folder, config.sampling.bf16)
+        model = load_model(start.folder, config.sampling.bf16)
         attempts = self_refine(
-            model, problems, tokenizer=load_tokenizer(trained.folder), rounds=config.rounds, samples=config.samples,
+            model, problems, tokenizer=load_tokenizer(start.folder), rounds=config.rounds, samples=config.samples,
             seed=tune.seed,
             temperatures=config.temperatures, sampling=config.sampling, style=tune.style, fields=how.fields,
             strays=how.distil.strays, redraws=config.redraws, recalled=config.recalled, progress=progress,
@@ -196,7 +196,7 @@ def practised(problems: Sequence[Problem], turn: int, count: int) -> list[Proble
 def take_turn(config: Turn, progress: bool = True, whole: bool = False) -> Run:
     """A further turn of the cycle: its practice, and training on that; ``whole`` as in :func:`fine_tune`."""
     data = practise(config.practice, progress)
-    start = _trained(config.practice.after, progress, whole=whole or not is_built(config))
+    start = trained(config.practice.after, progress, whole=whole or not is_built(config))
 
     def make(folder: Path) -> dict[str, Any]:
         own = read_examples(data)
@@ -208,7 +208,8 @@ def take_turn(config: Turn, progress: bool = True, whole: bool = False) -> Run:
     return build(config, make, f"turn {config.practice.turn}, refine training", whole, together=True)
 
 
-def _trained(config: RefineTrain | Turn, progress: bool, whole: bool) -> Run:
+def trained(config: RefineTrain | Turn, progress: bool = True, whole: bool = False) -> Run:
+    """Stage 2, or a further turn: whichever the config is of."""
     return (take_turn if isinstance(config, Turn) else refine_train)(config, progress, whole)
 
 

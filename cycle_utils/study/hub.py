@@ -27,6 +27,7 @@ METHODS = {
     "RefineTrain": "Stage 2 of CYCLE: trained to refine its own faulty programs from execution feedback, with Past "
     "Generation Masking, mixed with plain generation.",
     "Turn": "A further turn of CYCLE's stages: trained again on what went wrong when it practised.",
+    "Grpo": "After CYCLE's stages, trained by GRPO on the verdicts on its own programs.",
 }
 CITATION = """```bibtex
 @article{ding2024cycle,

@@ -9,15 +9,16 @@ from typing import Any
 import pandas as pd
 
 from cycle_utils.config import config_dict
-from cycle_utils.method.configs import Distil, FineTune, Loop, Practice, Pretrain, RefineTrain, Turn
+from cycle_utils.method.configs import Distil, FineTune, Grpo, Loop, Practice, Pretrain, RefineTrain, Turn
 from cycle_utils.method.runs import fine_tuning
 
 STAGES = {
     "Pretrain": "pre-training", "FineTune": "1a fine-tuning", "Distil": "1b own mistakes",
     "RefineTrain": "2 refine training", "Loop": "3 loop", "Practice": "further turn, practice",
-    "Turn": "further turn, refine training", "Probe": "probe", "Attend": "attention",
+    "Turn": "further turn, refine training", "Grpo": "further turn, verdicts alone", "Probe": "probe",
+    "Attend": "attention",
 }  # fmt: skip
-DEFAULTS = {cls.__name__: config_dict(cls()) for cls in (Pretrain, FineTune, Distil, RefineTrain, Loop, Practice, Turn)}
+DEFAULTS = {cls.__name__: config_dict(cls()) for cls in (Pretrain, FineTune, Distil, RefineTrain, Loop, Practice, Turn, Grpo)}
 ELSEWHERE = ("stage", "seed", "model", "benchmark")  # fields that have a column of their own, or follow from one
 
 
@@ -67,7 +68,7 @@ def _model(config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) 
     if made["stage"] == "FineTune":
         return f"{base}, fine-tuned"
     changes = ", ".join(_differences(made, DEFAULTS[made["stage"]]))
-    turned = ", further turn" if made["stage"] == "Turn" else ""
+    turned = {"Turn": ", further turn", "Grpo": ", verdicts alone"}.get(made["stage"], "")
     return f"{base}, CYCLE{turned}" + (f" ({changes})" if changes else "")
 
 

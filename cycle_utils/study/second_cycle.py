@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cycle_utils import study
-from cycle_utils.method.configs import Loop, Practice, RefineTrain, Turn
+from cycle_utils.method.configs import Grpo, Loop, Practice, RefineTrain, Turn
+from cycle_utils.method.grpo import learn_from_verdicts
 from cycle_utils.method.loop import MOST_REDRAWS
 from cycle_utils.method.runs import Run
 from cycle_utils.method.stages import loop, on_model, practise, take_turn
@@ -24,7 +25,7 @@ class Arm:
     """A further turn: what it learns from, in words, and its config after a training."""
 
     learns_from: str
-    after: Callable[[RefineTrain], Turn]
+    after: Callable[[RefineTrain], Turn | Grpo]
 
 
 def _turn(first: RefineTrain, **practice: Any) -> Turn:
@@ -51,6 +52,9 @@ ARMS: Mapping[str, Arm] = {
             _turn(first, problems=1000, rounds=0, samples=5, temperatures=WARM, hindsight=20), earlier=False
         ),
     ),
+    "verdicts alone": Arm(
+        "which of its own programs passed, by GRPO: no right program is shown (needs the extra `rl`)", Grpo
+    ),
 }
 
 
@@ -65,13 +69,15 @@ class Tried:
 
     @property
     def costs(self) -> dict[str, Any]:
-        """Judged programs, tokens generated or read in practice, and tokens trained on: of this turn alone."""
-        practised = self.practice.notes if self.practice else {}
+        """Judged programs, tokens read or written to have them, tokens trained on, and minutes: of this turn alone."""
+        runs = [run for run in (self.practice, self.trained) if run]
+        notes = {name: value for run in runs for name, value in run.notes.items()}
+        drawn = notes.get("prompt_tokens", 0) + notes.get("completion_tokens", 0)
         return {
-            "judged programs": practised.get("attempts", 0),
-            "tokens of practice": practised.get("prompt_tokens", 0) + practised.get("completion_tokens", 0),
-            "tokens of training": self.trained.notes["tokens"] if self.trained else 0,
-            "minutes": sum(run.record["seconds"] for run in (self.practice, self.trained) if run) / 60,
+            "judged programs": notes.get("attempts", notes.get("judged", 0)),
+            "tokens drawn": drawn,
+            "tokens of training": notes.get("tokens", drawn),  # GRPO trains on what it draws
+            "minutes": sum(run.record["seconds"] for run in runs) / 60,
         }
 
 
@@ -89,10 +95,12 @@ def without_a_turn(first: RefineTrain, where: Loop, progress: bool = True) -> Tr
 def take(arm: str, first: RefineTrain, where: Loop, progress: bool = True) -> Tried:
     """One of :data:`ARMS` after a training, built where it is missing."""
     config, tune = ARMS[arm].after(first), first.distil.fine_tune
-    shown = replace(where, recalled=config.recalled)
+    stage = learn_from_verdicts if isinstance(config, Grpo) else take_turn
+    shown = where if isinstance(config, Grpo) else replace(where, recalled=config.recalled)
 
     def asked(way: Loop) -> Loop:
-        return on_model(lambda folder: study.trained(way, tune, folder), take_turn, config, progress)
+        return on_model(lambda folder: study.trained(way, tune, folder), stage, config, progress)
 
     loops = {how: loop(asked(way), progress) for how, way in memories(shown).items()}
-    return Tried(loops, practise(config.practice, progress), take_turn(config, progress))
+    practice = practise(config.practice, progress) if isinstance(config, Turn) else None
+    return Tried(loops, practice, stage(config, progress))
