@@ -60,7 +60,7 @@ def card(run: Run) -> str:
         f"- **base model:** {_base(config) or 'none'}",
         f"- **data:** {_data(config)}",
         *(f"- **{name}:** {_count(notes[name])}" for name in ("examples", "tokens") if name in notes),
-        *_losses(notes["losses"]),
+        *_losses(notes.get("losses", ())),
         f"- **training took:** {record['seconds']} s",
         f"- **run:** `{run.key}`, made by commit `{environment['commit']}`, sources `{environment['source']}`",
         f"- **versions:** {versions}",

@@ -18,7 +18,8 @@ STAGES = {
     "Turn": "further turn, refine training", "Grpo": "further turn, verdicts alone", "Probe": "probe",
     "Attend": "attention",
 }  # fmt: skip
-DEFAULTS = {cls.__name__: config_dict(cls()) for cls in (Pretrain, FineTune, Distil, RefineTrain, Loop, Practice, Turn, Grpo)}
+_TRAININGS = (Pretrain, FineTune, Distil, RefineTrain, Practice, Turn, Grpo)
+DEFAULTS = {cls.__name__: config_dict(cls()) for cls in (*_TRAININGS, Loop)}
 ELSEWHERE = ("stage", "seed", "model", "benchmark")  # fields that have a column of their own, or follow from one
 
 

@@ -126,8 +126,8 @@ def _remembers(tables: dict[str, pd.DataFrame]) -> str:
         f"**A loop that checks what it was told {'goes' if further else 'was not shown to go'} further.** If a "
         f"program is drawn again while it fails a test that its feedback has shown, the same CYCLE solves "
         f"{end('checked')} with no more judged programs: {_points(gap(others[2]))} than three loops side by side, "
-        f"which take about as many tokens ({end(others[2])}). Some of the reading is then the loop's: checked, the fine-tuned LM solves "
-        f"{end('checked, fine-tuned LM')}, and CYCLE with the feedback blanked in its prompt "
+        f"which take about as many tokens ({end(others[2])}). Some of the reading is then the loop's: checked, the "
+        f"fine-tuned LM solves {end('checked, fine-tuned LM')}, and CYCLE with the feedback blanked in its prompt "
         f"{end('checked, feedback blanked')}."
     )
 
