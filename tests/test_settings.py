@@ -43,6 +43,5 @@ def test_temperatures_are_tried_on_the_validation_split(random_lm, monkeypatch):
     monkeypatch.setattr(settings.study, "contender", lambda name, config, where: where)
     table = settings.memory_temperatures(seed=1)
     assert {one.split for one in tried} == {"validation"} and all(one.redraws for one in tried)
-    checked = [one.temperatures for one in tried if one.checked]
-    assert checked == [(0.2, t) for t in settings.WARMER]
+    assert [one.temperatures for one in tried if one.checked] == [(0.2, t) for t in settings.WARMER]
     assert len(table) == len(tried) and set(table["solved"].str[:6]) == {"50.0 %"} and set(table["of"]) == {2}

@@ -1,4 +1,4 @@
-"""Past CYCLE: what a further turn of the cycle may learn from, at about as many judged programs and as many steps.
+"""Past CYCLE: what a further turn of the cycle may learn from, at about as many judged programs.
 
 Every arm goes on from the same CYCLE-trained LM.
 """
@@ -34,17 +34,9 @@ def _turn(first: RefineTrain, **practice: Any) -> Turn:
 
 
 ARMS: Mapping[str, Arm] = {
-    "first tries": Arm(
-        "more of what stage 1(b) gave: CYCLE's own mistakes at the first try",
-        lambda first: _turn(first, problems=4000, rounds=0, redraws=0, temperatures=WARM),
-    ),
     "all rounds": Arm(
         "mistakes of all rounds of CYCLE's own loop, with the feedback that each got",
         lambda first: _turn(first),
-    ),
-    "all rounds, two recalled": Arm(
-        "the same, and prompts show up to two earlier attempts beside the latest",
-        lambda first: replace(_turn(first), recalled=2),
     ),
     "hindsight": Arm(
         "five programs of each problem, any of which is taken for the right one: the feedback alone tells which",

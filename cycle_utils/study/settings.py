@@ -6,8 +6,8 @@
   split. It needs MBPP's full file, see :func:`cycle_utils.paths.data_dir`. The number of steps, one pass over the 374
   training problems, and everything about stage 2 were not searched.
 - ``real_precision``: the untrained LM's greedy answers to HumanEval in float32 and in bfloat16.
-- ``memory_settings``: temperatures of the tiny LM where programs are drawn again, of the loop of notebook 11 that
-  checks them and of its control, on the validation split of TinyPrograms; one training.
+- ``memory_settings``: temperatures of refinement for the checked loop of notebook 11, on the validation split of
+  TinyPrograms; one training of the tiny LM.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 from cycle_utils import study
 from cycle_utils.analysis import metrics, stats
 from cycle_utils.analysis.figures import save_table
-from cycle_utils.method.loop import MOST_REDRAWS
+from cycle_utils.method.loop import MOST_REDRAWS, TEMPERATURES
 from cycle_utils.method.stages import Loop, attempts_of, fine_tune, loop
 from cycle_utils.models.gguf import SMOLLM2
 from cycle_utils.paths import PUBLISH, data_dir
@@ -31,7 +31,6 @@ from cycle_utils.study.sentinel import variables
 
 TUNED_ON = 3  # the seed of the one training
 WARMER = (0.6, 0.8, 1.0)  # of refinement
-TEMPERATURES = (0.2, 0.6, 0.8, 1.0)  # of independent samples
 TRIED: tuple[Mapping[str, Any], ...] = (
     {"learning_rate": 2e-5, "lora": False},
     {"learning_rate": 5e-5, "lora": False},
@@ -84,21 +83,13 @@ def precisions() -> pd.DataFrame:
 
 
 def memory_temperatures(seed: int = TUNED_ON) -> pd.DataFrame:
-    """Share of the validation problems that the checked loop and different samples solve, by temperature."""
+    """Share of the validation problems that the checked loop solves, by the temperature of its refinements."""
     config, rows = study.recipe(seed=seed), []
-    again = Loop(split="validation", redraws=MOST_REDRAWS)
-    samples = replace(again, rounds=0, samples=1 + again.rounds)
-    ways = {
-        "checked loop": [(replace(again, checked=True), study.CYCLE, (again.temperatures[0], t)) for t in WARMER],
-        "different samples": [(samples, name, (t, t)) for t in TEMPERATURES for name in (study.TUNED, study.CYCLE)],
-    }
-    for what, tried in ways.items():
-        for where, name, temperatures in tried:
-            run = loop(study.contender(name, config, replace(where, temperatures=temperatures)))
-            solved = attempts_of(run).groupby("task_id")["passed"].any().astype(float)
-            about = {"programs": what, "LM": name, "temperature": temperatures[1]}
-            found = {"solved": str(stats.interval(solved)), "of": len(solved), "training": f"seed {seed}"}
-            rows.append(about | found)
+    for temperature in WARMER:
+        where = Loop(split="validation", redraws=MOST_REDRAWS, checked=True, temperatures=(TEMPERATURES[0], temperature))
+        solved = attempts_of(loop(study.contender(study.CYCLE, config, where))).groupby("task_id")["passed"].any()
+        found = {"solved": str(stats.interval(solved.astype(float))), "of": len(solved), "training": f"seed {seed}"}
+        rows.append({"temperature of refinements": temperature, **found})
     return pd.DataFrame(rows)
 
 
