@@ -56,6 +56,7 @@ ablations: $(READY)  ## 05, 06, 08, 11 and the sizes in 07 (SEEDS=3); may be cut
 	$(BIN)/python -m cycle_utils.study.publishing 05_pgm_ablation 06_mixing_ablation 08_inputs_ablation 11_second_cycle --ladder --seeds $(SEEDS) $(if $(FRESH),,--first) $(HOW)
 
 second-cycle: $(READY)  ## 11 with further turns of the cycle and loops that remember, one seed; resumable (FRESH=1 as above)
+	$(BIN)/python -m pip install -q -e '.[rl]'
 	$(BIN)/python -m cycle_utils.study.publishing 11_second_cycle --turns 0 $(if $(FRESH),,--first) $(HOW)
 
 keep: $(READY)  ## put the finished runs of an unfinished `make ablations` under results/runs, to commit them (SEEDS=3)

@@ -86,7 +86,8 @@ def memory_temperatures(seed: int = TUNED_ON) -> pd.DataFrame:
     """Share of the validation problems that the checked loop solves, by the temperature of its refinements."""
     config, rows = study.recipe(seed=seed), []
     for temperature in WARMER:
-        where = Loop(split="validation", redraws=MOST_REDRAWS, checked=True, temperatures=(TEMPERATURES[0], temperature))
+        both = (TEMPERATURES[0], temperature)
+        where = Loop(split="validation", redraws=MOST_REDRAWS, checked=True, temperatures=both)
         solved = attempts_of(loop(study.contender(study.CYCLE, config, where))).groupby("task_id")["passed"].any()
         found = {"solved": str(stats.interval(solved.astype(float))), "of": len(solved), "training": f"seed {seed}"}
         rows.append({"temperature of refinements": temperature, **found})
