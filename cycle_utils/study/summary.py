@@ -107,8 +107,9 @@ def _carries_over(tables: dict[str, pd.DataFrame]) -> str:
         f"**It {word} over to families of programs that were left out of training.** There CYCLE solves "
         f"{_points(gap('held-out'))} in the loop than the fine-tuned LM ({_rate(last.loc[CYCLE])} against "
         f"{_rate(last.loc[TUNED])}) and {_rate(first.loc[CYCLE])} at the first try ({_rate(first.loc[TUNED])}); "
-        f"trained alike and asked for families that it knows, {_points(gap('known'))} in the loop. That its refinements "
-        f"use the feedback there is {_word(gap('held-out', BLANKED))}: {_points(gap('held-out', BLANKED))} than without. "
+        f"trained alike and asked for families that it knows, {_points(gap('known'))} in the loop. That its "
+        f"refinements use the feedback there is {_word(gap('held-out', BLANKED))}: "
+        f"{_points(gap('held-out', BLANKED))} than without. "
         f"({trainings} training{'s' if trainings > 1 else ''}.)"
     )
 
