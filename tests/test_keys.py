@@ -26,7 +26,9 @@ def rebuilt(config: type, plain: dict):
     hints, given = typing.get_type_hints(config), {}
     for name in (one.name for one in fields(config) if one.name in plain):
         value = plain[name]
-        if is_dataclass(hints[name]):
+        if name == "after":  # of a further turn: a training, or an earlier turn
+            value = rebuilt(configs.Turn if "practice" in value else configs.RefineTrain, value)
+        elif is_dataclass(hints[name]):
             value = rebuilt(hints[name], value)
         elif name == "model" and str(value).startswith("runs/"):
             value = str(PUBLISHED / Path(value).name)
