@@ -162,7 +162,7 @@ class Practice(Checked):
     @property
     def first(self) -> RefineTrain:
         """The training that the first turn went on from."""
-        return self.after.practice.first if isinstance(self.after, Turn) else self.after
+        return first_training(self.after)
 
     @property
     def recalled(self) -> int:
@@ -183,6 +183,11 @@ class Turn(Checked):
     earlier: bool = True
     train: TrainSettings = TrainSettings(steps=360, learning_rate=1e-3)
     recalled: Natural = 0
+
+
+def first_training(after: RefineTrain | Turn) -> RefineTrain:
+    """The training before any turn, of one that may be a turn."""
+    return after.practice.first if isinstance(after, Turn) else after
 
 
 @dataclass(frozen=True)
@@ -224,7 +229,7 @@ class Grpo(Checked):
     @property
     def first(self) -> RefineTrain:
         """The first training, before any turn."""
-        return self.after.practice.first if isinstance(self.after, Turn) else self.after
+        return first_training(self.after)
 
 
 @dataclass(frozen=True)
@@ -283,7 +288,7 @@ class Loop(Checked):
 
 @dataclass(frozen=True)
 class Probe(Checked):
-    """A probe of a loop's LM on the failures of its first ``rounds`` refinements' prompts, see :mod:`.probing`."""
+    """A probe of a loop's LM on the failures of that loop up to round ``rounds``, see :mod:`.probing`."""
 
     loop: Loop = Loop()
     rounds: Natural = 0

@@ -40,13 +40,12 @@ def with_earlier(examples: Sequence[dict], attempts: pd.DataFrame) -> list[dict]
         tried = rows[["code", "feedback"]].to_numpy().tolist()
         for i, (task_id, code) in enumerate(rows[["task_id", "code"]].itertuples(index=False)):
             before.setdefault((task_id, code), tried[:i])
-    return [
-        {**e, "earlier": before[e["task_id"], e["code"]] if e["kind"] == "refine" else []} for e in examples
-    ]
+    return [{**e, "earlier": before[e["task_id"], e["code"]] if e["kind"] == "refine" else []} for e in examples]
 
 
-def hindsight_examples(problems: Sequence[Problem], attempts: pd.DataFrame, verdicts: Sequence[Verdict], most: int,
-                       seed: int) -> list[dict]:  # fmt: skip
+def hindsight_examples(
+    problems: Sequence[Problem], attempts: pd.DataFrame, verdicts: Sequence[Verdict], most: int, seed: int
+) -> list[dict]:
     """Refine examples in which another program of the same problem is taken for the right one.
 
     What each program gave on each test is known from its verdict. So for any two that differ, the feedback can be told

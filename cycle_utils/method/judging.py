@@ -60,12 +60,9 @@ def judged(
 
 def passes_shown(
     problems: Sequence[Problem], completions: Sequence[str], shown: Sequence[Sequence[int]], feedback_tests: str,
-    judge: Judge | None,
+    judge: Judge | cluster.ClusterJudge,
 ) -> list[bool]:  # fmt: skip
     """Whether each completion passes those tests that its problem's feedback has shown, by their numbers."""
-    if judge is None:
-        with cluster.judge() as own:
-            return passes_shown(problems, completions, shown, feedback_tests, own)
     known = [i for i, numbers in enumerate(shown) if numbers]
     tests = [p.tests if feedback_tests == "all" else p.public_tests for p in problems]
     asked = [problems[i].with_tests([tests[i][number] for number in shown[i]]) for i in known]

@@ -6,6 +6,7 @@ done before an interruption; :func:`self_refine` is what users call.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -18,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from cycle_utils.execution import Judge
+from cycle_utils.execution import Judge, cluster
 from cycle_utils.execution.feedback import BARE
 from cycle_utils.method.judging import FEEDBACK_TESTS, attempt_row, judged, passes_shown
 from cycle_utils.models.answers import answered, is_answered
@@ -108,17 +109,18 @@ def self_refine(
     if isinstance(model, str | Path):
         tokenizer = tokenizer or load_tokenizer(model)
         model = load_model(model)
-    by = Refiner(
-        model, tokenizer, judge, temperatures, style, fields, feedback_tests, sampling or Sampling(), seed,
-        stop_when_flat, shuffled, strays, bare, redraws, recalled, checked, progress,
-        folder, Counter() if usage is None else usage,
-    )  # fmt: skip
     rows: list[Attempt] = []
     live = [(problem, sample, None) for problem in problems for sample in range(samples)]
-    for attempts in refinement(by, live, rounds):
-        rows += attempts
-        if on_round:
-            on_round(attempts)
+    with contextlib.nullcontext(judge) if judge else cluster.judge() as judged_by:
+        by = Refiner(
+            model, tokenizer, judged_by, temperatures, style, fields, feedback_tests, sampling or Sampling(), seed,
+            stop_when_flat, shuffled, strays, bare, redraws, recalled, checked, progress,
+            folder, Counter() if usage is None else usage,
+        )  # fmt: skip
+        for attempts in refinement(by, live, rounds):
+            rows += attempts
+            if on_round:
+                on_round(attempts)
     return pd.DataFrame(rows)
 
 
@@ -156,7 +158,7 @@ class Refiner:
 
     model: Any
     tokenizer: Any
-    judged_by: Judge | None
+    judged_by: Judge | cluster.ClusterJudge
     temperatures: tuple[float, float]
     style: str
     fields: Sequence[str]
