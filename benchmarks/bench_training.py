@@ -37,7 +37,9 @@ from cycle_utils.method.masking import Masking, PGMCollator
 from cycle_utils.method.runs import environment
 from cycle_utils.method.training import TrainSettings, train
 from cycle_utils.models import load_model, load_tokenizer
+from cycle_utils.models.decoding import decode, greedy
 from cycle_utils.models.generation import generate
+from cycle_utils.models.gguf import SMOLLM2
 from cycle_utils.models.loading import context_length
 from cycle_utils.models.prompts import one_time_prompt, refine_prompt, shown_code
 from cycle_utils.models.sampling import Sampling
@@ -45,6 +47,7 @@ from cycle_utils.study import costs, recipes
 
 BLOCK = 2048  # tokens [artifact]
 LONGEST_PROMPT = 1536  # tokens [artifact]
+PROMPT, ROWS = 300, 64  # on a GPU: tokens of a prompt, and how many prompts are answered at a time
 FEEDBACK = "Input: f([3, 1, 2])\nExpected: [1, 2, 3]\nActual: [3, 1, 2]"
 
 
@@ -190,29 +193,38 @@ def _row(model: str, benchmark: str, task: str, rates: dict[str, list[float]]) -
 # --- a GPU -----------------------------------------------------------------------------------------------
 
 
-def on_gpu(peak: float, steps: int) -> pd.DataFrame:
-    """Step time, tokens a second, share of the bf16 peak and memory of the recipes' shapes and settings.
+def on_gpu(models: Sequence[str], peak: float, steps: int) -> pd.DataFrame:
+    """Step time, tokens a second, share of the bf16 peak and memory of shapes of :data:`costs.SHAPES`, alone on a GPU.
+
+    Trained as the recipes of codecontests for 24 GB say, or in full where there is none; generation is ours, in
+    bfloat16. All weights are random, which no time depends on.
 
     Args:
         peak: the device's dense bfloat16 FLOP/s.
     """
+    known = {given["model"]: given for given in map(recipes.read, recipes.files()) if _is_known(given)}
     rows = []
-    for path in recipes.files():
-        given = recipes.read(path)
-        if given.get("train_benchmark") == "codecontests" and given["benchmark"] == "humaneval" and _is_known(given):
-            about = {name: given[name] for name in ("model", "lora", "batch_size", "gradient_checkpointing")}
-            try:
-                rows.append({**about, "tokens": BLOCK, **_step(given, peak, steps)})
-            except torch.cuda.OutOfMemoryError:
-                rows.append({**about, "tokens": BLOCK, "ms a step": "out of memory"})
+    for name in models:
+        given = known.get(name, {"model": name, "lora": False, "batch_size": 8, "gradient_checkpointing": False})
+        about = {name: given[name] for name in ("model", "lora", "batch_size", "gradient_checkpointing")}
+        for task, measured in (("training", _trained), ("generation", _generated)):
             torch.cuda.empty_cache()
-            print(json.dumps(rows[-1]), flush=True)
+            torch.cuda.reset_peak_memory_stats()
+            row = {**about, "task": task} if task == "training" else {"model": name, "task": task}
+            try:
+                row |= measured(given, peak, steps)
+                row["peak memory, GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+            except torch.cuda.OutOfMemoryError:
+                row |= {"ms a step": "out of memory"}
+            rows.append(row)
+            print(json.dumps(row), flush=True)
     return pd.DataFrame(rows).assign(device=torch.cuda.get_device_name(), commit=environment()["commit"])
 
 
-def _step(given: Mapping[str, Any], peak: float, steps: int) -> dict[str, Any]:
+def _trained(given: Mapping[str, Any], peak: float, steps: int) -> dict[str, Any]:
     model, batch = _shaped(given["model"]), given["batch_size"]
-    features = [{"input_ids": torch.randint(5, 1000, (BLOCK,)).tolist()} for _ in range(steps * batch)]
+    block = min(BLOCK, context_length(model))
+    features = [{"input_ids": torch.randint(5, 1000, (block,)).tolist()} for _ in range(steps * batch)]
     settings = TrainSettings(
         steps=steps,
         batch_size=batch,
@@ -220,54 +232,86 @@ def _step(given: Mapping[str, Any], peak: float, steps: int) -> dict[str, Any]:
         lora=given["lora"],
         gradient_checkpointing=given["gradient_checkpointing"],
     )
-    torch.cuda.reset_peak_memory_stats()
-    begin = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        train(model.cuda(), features[:batch], PGMCollator(0), replace(settings, steps=1), Path(folder), False)
-        first = time.perf_counter() - begin
+
+    def seconds(count: int) -> float:
         begin = time.perf_counter()
-        train(model, features, PGMCollator(0), settings, Path(folder) / "rest", progress=False)
-    seconds = (time.perf_counter() - begin - first) / (steps - 1)
-    tokens = batch * BLOCK / seconds
+        with tempfile.TemporaryDirectory() as folder:
+            train(model, features[: count * batch], PGMCollator(0), replace(settings, steps=count), Path(folder), False)
+        torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    seconds(1)  # warms up
+    a_step = (seconds(steps) - seconds(1)) / (steps - 1)
+    return _rates(a_step, batch * block, 6, model, peak)
+
+
+def _generated(given: Mapping[str, Any], peak: float, steps: int) -> dict[str, Any]:
+    """Decoding in slots: a step is one token of each row; reading the prompts is not counted."""
+    model = _shaped(given["model"]).to(torch.bfloat16).eval()
+    prompts = [torch.randint(5, 1000, (PROMPT,)).tolist() for _ in range(ROWS)]
+
+    def seconds(new: int) -> float:
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        list(decode(model, prompts, greedy, [], new, ROWS, None))
+        torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    with torch.inference_mode():
+        seconds(2)  # warms up
+        a_step = (seconds(2 + 16 * steps) - seconds(2)) / (16 * steps)
+    return _rates(a_step, ROWS, 2, model, peak)
+
+
+def _rates(seconds: float, tokens: int, flops: int, model, peak: float) -> dict[str, Any]:
+    """What a step of so many ``tokens`` comes to that took ``seconds``, at so many FLOP a token and parameter."""
+    rate = tokens / seconds
     return {
-        "ms a step": round(1000 * seconds),
-        "tokens a second": round(tokens),
-        "share of the peak, %": round(100 * tokens * 6 * model.num_parameters() / peak, 1),
-        "peak memory, GiB": round(torch.cuda.max_memory_allocated() / 2**30, 1),
-    }
+        "tokens": tokens, "ms a step": round(1000 * seconds, 1), "tokens a second": round(rate),
+        "share of the peak, %": round(100 * rate * flops * model.num_parameters() / peak, 2),
+    }  # fmt: skip
 
 
 def _is_known(given: Mapping[str, Any]) -> bool:
-    return given["model"].startswith(("Salesforce/", "bigcode/"))
+    return given.get("train_benchmark") == "codecontests" and given["benchmark"] == "humaneval"
 
 
 def _shaped(model: str):
-    """A model with random weights and the shape of a recipe's."""
+    """A model with random weights and the shape of a recipe's, on the GPU."""
     shape = costs.SHAPES[model]
-    if model.startswith("bigcode/"):
+    if model == SMOLLM2:
+        config = transformers.LlamaConfig(
+            vocab_size=shape.vocabulary, hidden_size=shape.width, num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads, num_key_value_heads=shape.heads * shape.kv_width // shape.width,
+            intermediate_size=1536, tie_word_embeddings=True, max_position_embeddings=8192,
+        )  # fmt: skip
+    elif model.startswith("bigcode/"):
         config = transformers.GPTBigCodeConfig(
             vocab_size=shape.vocabulary, n_positions=8192, n_embd=shape.width, n_layer=shape.layers,
             n_head=shape.heads, multi_query=True,
         )  # fmt: skip
-        return transformers.GPTBigCodeForCausalLM(config)
-    config = transformers.CodeGenConfig(
-        vocab_size=shape.vocabulary, n_embd=shape.width, n_layer=shape.layers, n_head=shape.heads
-    )
-    return transformers.CodeGenForCausalLM(config)
+    else:
+        config = transformers.CodeGenConfig(
+            vocab_size=shape.vocabulary, n_embd=shape.width, n_layer=shape.layers, n_head=shape.heads,
+            rotary_dim=min(64, shape.width // shape.heads),
+        )  # fmt: skip
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=3, help="times that both sides are measured in turn")
-    parser.add_argument("--gpu", action="store_true", help="the recipes' shapes on this machine's GPU")
-    parser.add_argument("--peak", type=float, default=989e12, help="its dense bf16 FLOP/s (default: an H100 or H200)")
+    parser.add_argument("--gpu", action="store_true", help="shapes of real LMs on this machine's GPU")
+    parser.add_argument("--models", nargs="+", default=list(costs.SHAPES), choices=costs.SHAPES, help="on the GPU")
+    parser.add_argument("--peak", type=float, default=989e12, help="its dense bf16 FLOP/s (default: an H100)")
     parser.add_argument("--steps", type=int, default=6, help="steps timed on the GPU")
     parser.add_argument("--save", metavar="NAME", help="also write the table to reproduction/tables/NAME")
     options = parser.parse_args()
     if options.gpu and not torch.cuda.is_available():
         raise SystemExit("no CUDA device here: run this on a machine that has one")
 
-    table = on_gpu(options.peak, options.steps) if options.gpu else ratios(options.repeats)
+    table = on_gpu(options.models, options.peak, options.steps) if options.gpu else ratios(options.repeats)
     print(table.to_string(index=False))
     if options.save:
         save_table(table, options.save)

@@ -26,7 +26,8 @@ TABLES = {
     "03_refine_train": {"03_one_time": 2, "03_masking": 1},
     "04_self_refine": {"04_loop": 2, "04_evidence": 1},
     "05_pgm_ablation": {
-        "05_pgm": 30, "05_pgm_differences": 24, "05_attention": 12, "05_pgm_trend": 4, "05_costs": 8, "05_claims": 4,
+        "05_pgm": 30, "05_pgm_differences": 24, "05_attention": 12, "05_pgm_trend": 4, "05_costs": 8, "05_claims": 8,
+        "05_shortcut": 12, "05_shortcut_trend": 4, "05_shortcut_costs": 4,
     },
     "06_mixing_ablation": {
         "06_mixing": 18, "06_mixing_differences": 12, "06_sources": 18, "06_costs": 5, "06_claims": 2,

@@ -289,7 +289,7 @@ def test_every_program_stands_in_one_table_in_words(random_lm, monkeypatch, home
 def test_findings_say_what_the_tables_say(copied):
     tables = copied / "tables"
     told = summary.findings(tables)
-    assert "**Learning to refine helps.**" in told and told.count("\n- ") == 5
+    assert "**Learning to refine helps.**" in told and told.count("\n- ") == 6
     gains = pd.read_csv(tables / "07_gains.csv")
     gains.loc[gains["comparison"] == "CYCLE: loop over distinct samples", "verdict"] = "no difference seen"
     gains.to_csv(tables / "07_gains.csv", index=False)
@@ -297,9 +297,15 @@ def test_findings_say_what_the_tables_say(copied):
     row = (masks["than"] == "CYCLE without PGM") & (masks["protocol"] == "loop") & (masks["refinements"] == "round 1")
     masks.loc[row, ["value", "low", "high"]] = -0.1, -0.15, -0.05
     masks.to_csv(tables / "07_copy_gaps.csv", index=False)
+    trend = pd.read_csv(tables / "05_shortcut_trend.csv")
+    row = (trend["protocol"] == "loop") & (trend["measure"] == "exact")
+    trend.loc[row, ["value", "low", "high", "p_corrected"]] = -0.05, -0.08, -0.02, 0.01
+    trend.loc[row, "verdict"] = "lower"
+    trend.to_csv(tables / "05_shortcut_trend.csv", index=False)
     told = summary.findings(tables)
     assert "**Learning to refine was not shown to help.**" in told
     assert "against the claims" not in told and "copies 10.0 points less [5.0, 15.0]" in told
+    assert "**Where copying pays, the mask lowers copies" in told and "copies 5.0 points less [2.0, 8.0] (shown)" in told
 
 
 def test_each_claim_has_one_row():

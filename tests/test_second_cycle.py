@@ -19,13 +19,14 @@ def test_every_arm_goes_on_from_the_training_it_is_given(arm):
     if isinstance(turn, Grpo):
         assert turn.after == first
     else:
-        assert turn.practice.first == first and turn.practice.turn == 1 and turn.train == first.train
+        turns = 2 if "twice" in arm else 1
+        assert turn.practice.first == first and turn.practice.turn == turns and turn.train == first.train
 
 
 def test_an_arm_is_tried_with_and_without_repeats(random_lm):
-    tune = FineTune(model=random_lm, problems=6, train=TrainSettings(steps=1, batch_size=4))
+    tune = FineTune(model=random_lm, problems=6, train=TrainSettings(steps=2, batch_size=4))
     distil = Distil(fine_tune=tune, sampling=Sampling(temperature=0.8, max_new_tokens=8))
-    first = RefineTrain(distil=distil, train=TrainSettings(steps=1, batch_size=4))
+    first = RefineTrain(distil=distil, train=TrainSettings(steps=2, batch_size=4))
     where = Loop(limit=2, rounds=1, sampling=Sampling(max_new_tokens=8))
     before = second_cycle.without_a_turn(first, where, progress=False)
     after = second_cycle.take("all rounds", first, where, progress=False)
@@ -33,9 +34,24 @@ def test_an_arm_is_tried_with_and_without_repeats(random_lm):
         redrawn = ["draws" in stages.attempts_of(run) for run in tried.loops.values()]
         assert list(tried.loops) == ["as it is", "no program twice"] and redrawn == [False, True]
     assert not any(before.costs.values())
-    practised = len(stages.attempts_of(after.practice))
+    practice, training = after.made
+    practised = len(stages.attempts_of(practice))
     assert after.costs["judged programs"] == practised and practised > 6  # six problems, and their refinements
-    assert after.costs["tokens of training"] > 0 and after.costs["tokens drawn"] > 0
+    assert after.costs["tokens of training"] == training.notes["tokens"] and after.costs["tokens drawn"] > 0
+    again = second_cycle.take("all rounds, twice", first, where, progress=False)
+    assert [run.key for run in again.made[:2]] == [practice.key, training.key] and len(again.made) == 4
+    assert again.costs["judged programs"] == practised + len(stages.attempts_of(again.made[2]))
+    assert again.loops["as it is"].record["config"]["model"].endswith(again.made[3].key)
+
+
+def test_attempts_are_shown_in_training_and_in_the_loop(random_lm):
+    tune = FineTune(model=random_lm, problems=6, train=TrainSettings(steps=1, batch_size=4))
+    distil = Distil(fine_tune=tune, sampling=Sampling(temperature=0.8, max_new_tokens=8))
+    first = RefineTrain(distil=distil, train=TrainSettings(steps=1, batch_size=4))
+    where = Loop(limit=1, rounds=1, sampling=Sampling(max_new_tokens=8))
+    tried = second_cycle.take("attempts shown", first, where, progress=False)
+    told = [run.record["config"].get("recalled", 0) for run in (tried.made[1], *tried.loops.values())]
+    assert told == [3, 3, 3] and tried.made[0].record["config"]["after"].get("recalled", 0) == 0
 
 
 def test_the_loops_differ_in_memory_alone():

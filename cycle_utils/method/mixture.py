@@ -116,8 +116,8 @@ def fitting(makers: Iterable[Callable[[int], dict[str, Any]]], model) -> tuple[l
     Returns:
         the examples, and how many were ``cut_examples`` and, left out, ``too_long_examples``, if any were.
     """
-    limit, examples, left_out, total = min(context_length(model), LONGEST), [], 0, 0
-    for total, make in enumerate(makers, 1):
+    limit, examples, left_out = min(context_length(model), LONGEST), [], 0
+    for make in makers:
         try:
             examples.append(make(limit))
         except NoRoom:
@@ -126,6 +126,6 @@ def fitting(makers: Iterable[Callable[[int], dict[str, Any]]], model) -> tuple[l
     if cut or left_out:
         log.warning(
             "%d of %d training examples were longer than %d tokens: in %d the middle of the faulty program was cut, %d "
-            "were left out", cut + left_out, total, limit, cut, left_out,
+            "were left out", cut + left_out, len(examples) + left_out, limit, cut, left_out,
         )  # fmt: skip
     return examples, {name: n for name, n in {"cut_examples": cut, "too_long_examples": left_out}.items() if n}

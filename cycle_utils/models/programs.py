@@ -227,7 +227,7 @@ def _globals(code: str) -> set[str]:
 
 def _python_of(lines: Sequence[str]) -> Sequence[str]:
     """The most of a text's first lines that is Python; all of it if its first statement is none."""
-    ends = [n for n, line in enumerate(lines) if _is_top(line)][1:] + [len(lines)]
+    ends = [*[n for n, line in enumerate(lines) if _is_top(line)][1:], len(lines)]
     return next((lines[:end] for end in reversed(ends) if _parsed(lines[:end])), lines)
 
 
@@ -239,6 +239,6 @@ def _cut(lines: Sequence[str], entry_point: str | None = None) -> str:
     """
     begins = next((n for n, line in enumerate(lines) if entry_point and defines(line, entry_point)), 0)
     ends = (n for n, line in enumerate(lines) if n > begins and line.strip() and not line[0].isspace())
-    goes_on = _CLOSING + ("def ", "async ", "class ", "@") if entry_point else _CLOSING
+    goes_on = (*_CLOSING, "def ", "async ", "class ", "@") if entry_point else _CLOSING
     end = next((n for n in ends if not lines[n].startswith(goes_on)), len(lines))
     return "\n".join(lines[:end]).rstrip()

@@ -88,6 +88,8 @@ SOURCES = {
     "mutated code": Setting({"faults": "mutated"}),
     "passing samples dropped": Setting({"keep_passing": False}),
 }
+TEMPTING: Mapping[str, Any] = {"faults": "mutated"}  # where copying pays (05, section 6): right programs, one change
+TEMPTED = (0.0, 0.4)  # mask ratios there, beside the recipe's
 TRAINED_WITHOUT = {
     f"trained with {name}": Setting({"fields": fields}, {"fields": fields}) for name, fields in INPUTS.items()
 }
@@ -357,6 +359,8 @@ def everything(seed: int) -> list[Trial]:
     """
     greedily, masks = Loop(temperatures=(0.0, 0.0)), masked() | MASKED_OTHERWISE
     trials = planned(ALL, Loop(), [seed]) + planned(masks, greedily, [seed])
+    for where in (Loop(), greedily):
+        trials += planned(masked(TEMPTED), where, [seed], **TEMPTING)
     blank = {"blank": SHOWN["shown no feedback"]}
     for level in AMBIGUITIES:
         trials += planned(blank, Loop(ambiguity=level), [seed])

@@ -28,7 +28,7 @@ CLAIMS = {
 BLANKED = "CYCLE: loop over loop with feedback blanked"
 TABLES = (
     "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_excess_gaps", "07_chance", "08_inputs_differences",
-    "11_memory", "11_memory_gaps", "held_out_rates", "held_out_gaps",
+    "11_memory", "11_memory_gaps", "held_out_rates", "held_out_gaps", "05_shortcut", "05_shortcut_trend",
 )  # fmt: skip
 
 
@@ -67,9 +67,9 @@ def claim_summary(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def findings(tables: Path) -> str:
-    """The findings as a Markdown list, and what they rest on, from the tables of 07, 08, 11 and :mod:`.held_out`."""
+    """The findings as a Markdown list, and what they rest on, from the tables of 05, 07, 08, 11 and :mod:`.held_out`."""
     read = {name: pd.read_csv(tables / f"{name}.csv") for name in TABLES}
-    said = (_helps, _carries_over, _remembers, _reads, _no_effect, _copies)
+    said = (_helps, _carries_over, _remembers, _reads, _no_effect, _tempted, _copies)
     listed = "\n".join(f"- {one(read)}" for one in said)
     basis = _row(read["07_benchmarks"], model=CYCLE, protocol="loop: after round 4")
     return (
@@ -157,6 +157,23 @@ def _no_effect(tables: dict[str, pd.DataFrame]) -> str:
         f"program in its prompts, it solves {_points(code)}. "
         + ("" if seen else "None of these is beyond chance once corrected for the number of comparisons.")
     ).strip()
+
+
+def _tempted(tables: dict[str, pd.DataFrame]) -> str:
+    copied = tables["05_shortcut"].query("protocol == 'loop' and measure == 'exact'").sort_values("ratio")
+    bare, hidden = copied.iloc[0], copied.iloc[-1]
+    copies, solves = (
+        _row(tables["05_shortcut_trend"], protocol="loop", measure=measure) for measure in ("exact", "loop")
+    )
+    less, more = _verdict(copies) == "lower", _verdict(solves) == "higher"
+    does = "the mask lowers copies" if less else "the mask is not shown to lower copies"
+    return (
+        f"**Where copying pays, {does}{', and more is solved' if more else ', and no more is shown to be solved'}.** "
+        f"Trained on right programs with one change in place of its own mistakes, the model copies {_rate(bare)} of "
+        f"the programs that it is to refine without a mask, {_rate(hidden)} with {100 * hidden['ratio']:.0f} % hidden: "
+        f"for each tenth more that is hidden it copies {_points(copies)} ({_word(copies)}) and solves "
+        f"{_points(solves)} ({_word(solves)})."
+    )
 
 
 def _copies(tables: dict[str, pd.DataFrame]) -> str:
