@@ -48,8 +48,8 @@ smoke: $(ITS_MODEL)  ## the whole recipe on 20 problems, in a folder of its own 
 recipe: $(ITS_MODEL)  ## the recipe itself, resumable; the executed notebook goes to reproduction/notebooks
 	$(BIN)/python -m cycle_utils.study.recipes $(WHICH)
 
-real: $(REAL)  ## a real LM, SmolLM2-135M, diagnosed and trained: hours on two cores, resumable (a look: ROUNDS=1 LIMIT=40)
-	$(BIN)/python -m cycle_utils.study.publishing --real $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(FRESH),,--first) $(HOW)
+real: $(REAL)  ## a real LM, SmolLM2-135M, diagnosed and trained: hours on two cores, resumable (a look: ROUNDS=1 LIMIT=40; SEEDS=3)
+	$(BIN)/python -m cycle_utils.study.publishing --real --seeds $(SEEDS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(FRESH),,--first) $(HOW)
 
 ablations: $(READY)  ## 05, 06, 08, 11 and the sizes in 07 (SEEDS=3); may be cut off and resumed (FRESH=1: nothing published is reused)
 	$(if $(FRESH),,CYCLE_STORED=first) $(BIN)/python -m cycle_utils.study.ablations --seeds $(SEEDS)

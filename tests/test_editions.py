@@ -119,6 +119,12 @@ def test_a_look_trains_nothing():
     assert all(parameters["limit"] == 3 and "train_benchmark" not in parameters for parameters in look.values())
 
 
+def test_the_real_lm_may_be_trained_with_several_seeds():
+    once, thrice = (publishing._wanted(publishing._options(["--real", "--seeds", n])) for n in "13")
+    assert not any("seeds" in parameters for parameters in once.values())
+    assert {name for name, parameters in thrice.items() if parameters.get("seeds") == 3} == set(TRAINED)
+
+
 def test_published_runs_do_not_need_the_problems(monkeypatch):
     def refuse(*args, **options):
         raise OSError("no network")

@@ -265,7 +265,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--real", action="store_true", help="the editions of a real LM instead of the study")
     parser.add_argument("--rounds", type=int, help="a look at the editions of 01: refinements at most")
     parser.add_argument("--limit", type=int, help="a look at the editions of 01: problems evaluated, at most")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds of the tables in 05 to 08 and 11 (default: 1)")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of 05 to 08, 11 and 07's editions (default: 1)")
     parser.add_argument("--ladder", action="store_true", help="07 with the ladder of sizes, and without PGM")
     parser.add_argument("--turns", type=int, nargs="*", help="11 with further turns of the cycle, of these seeds")
     parser.add_argument("--parameters", type=Path, help="a YAML file of parameters by notebook")
@@ -315,7 +315,11 @@ def _wanted(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     if options.real:
         changed = {name: value for name in ("rounds", "limit") if (value := getattr(options, name)) is not None}
         looked_at = DIAGNOSIS if changed else EDITIONS  # a look trains nothing
-        return {name: {**one.parameters, **changed} for name, one in looked_at.items()}
+        several = {"seeds": options.seeds} if options.seeds > 1 else {}
+        return {
+            name: {**one.parameters, **changed, **(several if one.notebook in ABLATIONS else {})}
+            for name, one in looked_at.items()
+        }
     given = yaml.safe_load(options.parameters.read_text(encoding="utf-8")) if options.parameters else {}
     wanted = {name: {"seeds": options.seeds} if name in ABLATIONS else {} for name in options.notebooks}
     if options.ladder:
