@@ -36,9 +36,9 @@ def test_each_model_answers_both_sets_of_families(found):
 
 def test_gaps_are_one_family_of_comparisons(found, monkeypatch):
     """One seed, two problems: scores by model decide each difference."""
-    solved = {(study.CYCLE, 1): [1, 1], (study.CYCLE, 0): [1, 0], (study.TUNED, 1): [0, 0]}
+    solved = {(study.CYCLE, 1): [1, 1], (study.CYCLE, 0): [1, 0], (study.TUNED, 1): [0, 0], (study.TUNED, 0): [0, 0]}
     solved[held_out.BLANKED, 1] = [1, 0]
     monkeypatch.setattr(held_out, "_solved", lambda tables, r: np.atleast_2d(solved[tables, r]).astype(float))
     table = held_out.gaps({key: key[1] for key in found}, 1)
-    assert table["value"].tolist() == [1, 0.5, 0.5] * 2 + [0] and set(table["verdict"]) == {"no difference seen"}
+    assert table["value"].tolist() == [1, 0.5, 0.5, 0.5] * 2 + [0] and set(table["verdict"]) == {"no difference seen"}
     assert (table["p_corrected"] >= table["p"]).all() and table["families"].tolist()[-1] == "both"

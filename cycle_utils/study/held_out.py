@@ -96,15 +96,17 @@ def gaps(found: Found, rounds: int) -> pd.DataFrame:
     rows, ours = [], {}
     for asked in ASKED:
         last = {name: _solved(found[asked, name], rounds) for name in (study.TUNED, study.CYCLE, BLANKED)}
+        first = {name: _solved(found[asked, name], 0) for name in (study.TUNED, study.CYCLE)}
         ours[asked] = last[study.CYCLE] - last[study.TUNED]
-        others = {
-            "loop: CYCLE over fine-tuned": last[study.TUNED],
-            "CYCLE: loop over its own one-time": _solved(found[asked, study.CYCLE], 0),
-            "CYCLE: loop over loop with feedback blanked": last[BLANKED],
+        pairs = {
+            "loop: CYCLE over fine-tuned": (last[study.CYCLE], last[study.TUNED]),
+            "one-time: CYCLE over fine-tuned": (first[study.CYCLE], first[study.TUNED]),
+            "CYCLE: loop over its own one-time": (last[study.CYCLE], first[study.CYCLE]),
+            "CYCLE: loop over loop with feedback blanked": (last[study.CYCLE], last[BLANKED]),
         }
-        rows += [(asked, what, stats.paired_difference(last[study.CYCLE], other)) for what, other in others.items()]
-    what = "CYCLE's lead over fine-tuned: held-out less known"
-    rows.append(("both", what, stats.difference_apart(*(ours[asked] for asked in ASKED))))
+        rows += [(asked, what, stats.paired_difference(*pair)) for what, pair in pairs.items()]
+    lead = "CYCLE's lead over fine-tuned: held-out less known"
+    rows.append(("both", lead, stats.difference_apart(*(ours[asked] for asked in ASKED))))
     table = pd.DataFrame([{"families": asked, "comparison": what, **vars(one)} for asked, what, one in rows])
     table["p_corrected"] = stats.corrected(table["p"])
     return table.assign(verdict=[stats.verdict(one, p=p) for (*_, one), p in zip(rows, table["p_corrected"])])
