@@ -42,3 +42,6 @@ def test_gaps_are_one_family_of_comparisons(found, monkeypatch):
     table = held_out.gaps({key: key[1] for key in found}, 1)
     assert table["value"].tolist() == [1, 0.5, 0.5, 0.5] * 2 + [0] and set(table["verdict"]) == {"no difference seen"}
     assert (table["p_corrected"] >= table["p"]).all() and table["families"].tolist()[-1] == "both"
+    claims = held_out.claims(table)
+    assert claims["claim"].str.startswith(("C2", "C3", "C7")).all()
+    assert claims["verdict"].str.startswith(("not shown", "cannot tell")).all()

@@ -6,8 +6,8 @@ was pre-trained on text of all families, so that this says nothing about shapes 
 
     python -m cycle_utils.study.held_out --seeds 3
 
-makes the runs, which may be cut off and resumed, and writes and prints :func:`rates` and :func:`gaps`. Of
-the tiny LM, a seed takes about 12 minutes of one core.
+makes the runs, which may be cut off and resumed, and writes and prints :func:`rates`, :func:`gaps` and
+:func:`claims`. Of the tiny LM, a seed takes about 12 minutes of one core.
 """
 
 from __future__ import annotations
@@ -112,6 +112,27 @@ def gaps(found: Found, rounds: int) -> pd.DataFrame:
     return table.assign(verdict=[stats.verdict(one, p=p) for (*_, one), p in zip(rows, table["p_corrected"])])
 
 
+# Of :func:`gaps`: the comparison that speaks for a claim of the paper, and the side on which it lies if that holds.
+CLAIMED = {
+    "C2: CYCLE beats the fine-tuned LM in the loop": ("loop: CYCLE over fine-tuned", "higher"),
+    "C3: one-time generation keeps its quality": ("one-time: CYCLE over fine-tuned", "kept"),
+    "C7: the feedback is needed": ("CYCLE: loop over loop with feedback blanked", "higher"),
+}
+
+
+def claims(table: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`gaps` says of the paper's claims on the held-out families, as the notebooks' tables of claims."""
+    there = table[table["families"] == "held-out"].set_index("comparison")
+    rows = []
+    for claim, (comparison, claimed) in CLAIMED.items():
+        row = there.loc[comparison]
+        about = {"claim": f"{claim}, on families left out of training", "paper": "unknown"}
+        about["ours"] = f"{stats.of_row(row)} (Holm: held_out_gaps)"
+        verdict = stats.claim(stats.of_row(row), claimed, row["p_corrected"])
+        rows.append({**about, "verdict": verdict, "notebook": "held_out", "feedback_tests": Loop.feedback_tests})
+    return pd.DataFrame(rows)
+
+
 def main() -> None:
     """The command: the runs of each seed, then what they say."""
     parser = argparse.ArgumentParser(prog="cycle_utils.study.held_out", description=__doc__.split("\n")[0])
@@ -121,8 +142,9 @@ def main() -> None:
     options = parser.parse_args()
     where = Loop()
     found = run(where, range(options.seeds), options.workers, progress=True)
+    compared = gaps(found, where.rounds)
     with variables(**({PUBLISH: "1"} if options.publish else {})):
-        for name, table in {"rates": rates(found, where), "gaps": gaps(found, where.rounds)}.items():
+        for name, table in {"rates": rates(found, where), "gaps": compared, "claims": claims(compared)}.items():
             save_table(table, f"held_out_{name}")
             print(table.drop(columns="by_seed", errors="ignore").round(3).to_markdown(index=False), end="\n\n")
 
