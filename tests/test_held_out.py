@@ -31,16 +31,20 @@ def test_each_model_answers_both_sets_of_families(found):
         ids = {task for name in names for one in found[asked, name] for task in one.task_id}
         assert len(ids) == 4 and all(f"/{asked}/" in task for task in ids)
     table = held_out.rates(found, WHERE)
-    assert len(table) == 2 * 5 * 2 and set(table["n"].dropna()) == {4}
+    assert {name for families, name in found if families == "held-out" and "checked" in name} == {
+        "fine-tuned, checked", "CYCLE, checked",
+    }  # fmt: skip
+    assert len(table) == (2 * 5 + 2) * 2 and set(table["n"].dropna()) == {4}
 
 
 def test_gaps_are_one_family_of_comparisons(found, monkeypatch):
     """One seed, two problems: scores by model decide each difference."""
     solved = {(study.CYCLE, 1): [1, 1], (study.CYCLE, 0): [1, 0], (study.TUNED, 1): [0, 0], (study.TUNED, 0): [0, 0]}
     solved[held_out.BLANKED, 1] = [1, 0]
+    solved |= {("CYCLE, checked", 1): [1, 1], ("fine-tuned, checked", 1): [0, 1]}
     monkeypatch.setattr(held_out, "_solved", lambda tables, r: np.atleast_2d(solved[tables, r]).astype(float))
     table = held_out.gaps({key: key[1] for key in found}, 1)
-    assert table["value"].tolist() == [1, 0.5, 0.5, 0.5] * 2 + [0] and set(table["verdict"]) == {"no difference seen"}
+    assert table["value"].tolist() == [1, 0.5, 0.5, 0.5, 0, 0.5] + [1, 0.5, 0.5, 0.5] + [0] and set(table["verdict"]) == {"no difference seen"}
     assert (table["p_corrected"] >= table["p"]).all() and table["families"].tolist()[-1] == "both"
     claims = held_out.claims(table)
     assert claims["claim"].str.startswith(("C2", "C3", "C7")).all()

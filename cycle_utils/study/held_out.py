@@ -24,14 +24,17 @@ from cycle_utils import study
 from cycle_utils.analysis import metrics, stats
 from cycle_utils.analysis.figures import save_table
 from cycle_utils.method.configs import Loop
+from cycle_utils.method.loop import MOST_REDRAWS
 from cycle_utils.method.stages import loop_problems
 from cycle_utils.paths import PUBLISH
 from cycle_utils.problems import tinyprograms as tp
 from cycle_utils.study import ablations
+from cycle_utils.study.second_cycle import HOT
 from cycle_utils.study.sentinel import variables
 
 ASKED = ("held-out", "known")
 BLANKED = "CYCLE, feedback blanked"
+CHECKED = {name: f"{name}, checked" for name in (study.TUNED, study.CYCLE)}  # on held-out families alone
 CEILING = "ideal reader"
 Found = Mapping[tuple[str, str], Sequence[pd.DataFrame]]  # families asked, model -> attempts of each seed
 
@@ -43,7 +46,8 @@ def places(where: Loop) -> dict[tuple[str, str], tuple[str, Loop]]:
         at = replace(where, families=asked)
         found |= {(asked, name): (name, at) for name in study.CONTENDERS}
         found[asked, BLANKED] = (study.CYCLE, replace(at, fields=("code",)))
-    return found
+    checking = replace(where, families=ASKED[0], redraws=MOST_REDRAWS, checked=True, temperatures=HOT)
+    return found | {(ASKED[0], CHECKED[name]): (name, checking) for name in CHECKED}
 
 
 def run(where: Loop, seeds: Sequence[int], workers: int = 1, progress: bool = False, **options: Any) -> Found:
@@ -104,6 +108,12 @@ def gaps(found: Found, rounds: int) -> pd.DataFrame:
             "CYCLE: loop over its own one-time": (last[study.CYCLE], first[study.CYCLE]),
             "CYCLE: loop over loop with feedback blanked": (last[study.CYCLE], last[BLANKED]),
         }
+        if asked == ASKED[0]:
+            checked = {name: _solved(found[asked, CHECKED[name]], rounds) for name in CHECKED}
+            pairs |= {
+                "CYCLE: checked loop over loop": (checked[study.CYCLE], last[study.CYCLE]),
+                "checked loop: CYCLE over fine-tuned": (checked[study.CYCLE], checked[study.TUNED]),
+            }
         rows += [(asked, what, stats.paired_difference(*pair)) for what, pair in pairs.items()]
     lead = "CYCLE's lead over fine-tuned: held-out less known"
     rows.append(("both", lead, stats.difference_apart(*(ours[asked] for asked in ASKED))))

@@ -1,6 +1,6 @@
 """How settings were chosen, and what the real LM's precision changes.
 
-``python -m cycle_utils.study.settings [--publish]`` trains and samples what is missing and writes three tables:
+``python -m cycle_utils.study.settings [--publish]`` trains and samples what is missing and writes these tables:
 
 - ``real_settings``: a few ways of fine-tuning (ten minutes each on one core), each tried once on MBPP's validation
   split. It needs MBPP's full file, see :func:`cycle_utils.paths.data_dir`. The number of steps, one pass over the 374
@@ -8,6 +8,7 @@
 - ``real_precision``: the untrained LM's greedy answers to HumanEval in float32 and in bfloat16.
 - ``memory_settings``: temperatures of refinement for the checked loop of notebook 11, on the validation split of
   TinyPrograms; one training of the tiny LM.
+- ``budget_settings``: temperatures of the control, five different samples, likewise.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from cycle_utils.study.sentinel import variables
 
 TUNED_ON = 3  # the seed of the one training
 WARMER = (0.6, 0.8, 1.0)  # of refinement
+SAMPLED_AT = (0.2, 0.6, 0.8, 1.0)  # of the control at equal budget
 TRIED: tuple[Mapping[str, Any], ...] = (
     {"learning_rate": 2e-5, "lora": False},
     {"learning_rate": 5e-5, "lora": False},
@@ -94,8 +96,21 @@ def memory_temperatures(seed: int = TUNED_ON) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def budget_temperatures(seed: int = TUNED_ON) -> pd.DataFrame:
+    """Share of the validation problems that five different samples solve, by LM and temperature."""
+    config, rows = study.recipe(seed=seed), []
+    for name in (study.TUNED, study.CYCLE):
+        for temperature in SAMPLED_AT:
+            where = study.control(Loop(split="validation", redraws=MOST_REDRAWS), temperature)
+            solved = attempts_of(loop(study.contender(name, config, where))).groupby("task_id")["passed"].any()
+            found = {"solved": str(stats.interval(solved.astype(float))), "of": len(solved), "training": f"seed {seed}"}
+            rows.append({"LM": name, "temperature": temperature, **found})
+    return pd.DataFrame(rows)
+
+
 TABLES = {
     "real_settings": settings_tried, "real_precision": precisions, "memory_settings": memory_temperatures,
+    "budget_settings": budget_temperatures,
 }  # fmt: skip
 
 

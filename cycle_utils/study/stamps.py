@@ -30,7 +30,7 @@ LEAST_SEEDS = 3
 # Timings, which carry the machine that they rest on.
 _MEASURED = ("study_", "judge_", "training_", "generation_")
 # Made of the tables of several notebooks, or of runs of their own.
-_ABOUT_ALL = ("claims", "findings", "real_", "trained_", "memory_", "held_out_")
+_ABOUT_ALL = ("claims", "findings", "real_", "trained_", "memory_", "budget_", "held_out_")
 _stamping = Lock()  # several notebooks may be published at once
 
 

@@ -113,7 +113,9 @@ def _carries_over(tables: dict[str, pd.DataFrame]) -> str:
         f"Its lead is {_points(lead).replace('less', 'smaller').replace('more', 'larger')} there ({_word(lead)}). At "
         f"the first try it solves {_points(once)} there than the fine-tuned LM ({_rate(first.loc[CYCLE])} against "
         f"{_rate(first.loc[TUNED])}; {_word(once)}). With the feedback its refinements solve {_points(fed)} there than "
-        f"without ({_word(fed)}). ({trainings} training{'s' if trainings > 1 else ''}.)"
+        f"without ({_word(fed)}). The loop that checks, of which below, solves {_rate(last.loc[f'{CYCLE}, checked'])} "
+        f"there, and {_rate(last.loc[f'{TUNED}, checked'])} with the fine-tuned LM. ({trainings} "
+        f"training{'s' if trainings > 1 else ''}.)"
     )
 
 
