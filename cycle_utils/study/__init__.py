@@ -5,6 +5,7 @@ where it goes; what a stage does is the method's business, and what a reader is 
 """
 
 from cycle_utils.study.contenders import (
+    BUDGET_AT,
     CONTENDERS,
     CYCLE,
     PRETRAINED,
@@ -21,6 +22,6 @@ from cycle_utils.study.contenders import (
 )
 
 __all__ = [
-    "CONTENDERS", "CYCLE", "PRETRAINED", "TUNED", "UNMASKED", "contender", "control", "edition", "recipe",
+    "BUDGET_AT", "CONTENDERS", "CYCLE", "PRETRAINED", "TUNED", "UNMASKED", "contender", "control", "edition", "recipe",
     "run_budget", "run_loops", "sampling", "trained",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from cycle_utils.problems.tinyprograms import AMBIGUITY, FamilySet
 
 TINYPROGRAMS = "tinyprograms"
 PRETRAINED, TUNED, CYCLE = CONTENDERS = ("pre-trained", "fine-tuned", "CYCLE")
+BUDGET_AT = {TUNED: 0.8, CYCLE: 1.0}  # temperatures of distinct samples, chosen on the validation split
 UNMASKED = "CYCLE without PGM"  # a further one, for LMs that have no ablation of their own
 
 
