@@ -27,8 +27,9 @@ CLAIMS = {
 
 BLANKED = "CYCLE: loop over loop with feedback blanked"
 TABLES = (
-    "07_benchmarks", "07_gains", "07_copies", "07_copy_gaps", "07_excess_gaps", "07_chance", "08_inputs_differences",
-    "11_memory", "11_memory_gaps", "held_out_rates", "held_out_gaps", "05_shortcut", "05_shortcut_trend",
+    "05_shortcut", "05_shortcut_trend", "07_benchmarks", "07_gains", "07_controls", "07_copies", "07_copy_gaps",
+    "07_excess_gaps", "07_chance", "08_inputs_differences", "11_memory", "11_memory_gaps", "held_out_rates",
+    "held_out_gaps",
 )  # fmt: skip
 
 
@@ -91,8 +92,18 @@ def _helps(tables: dict[str, pd.DataFrame]) -> str:
         f"{_rate(end[CYCLE])} of the held-out problems, the fine-tuned LM from which it was trained "
         f"{_rate(end[TUNED])} in the same loop. As many independent tries of CYCLE solve {_rate(samples)}, and "
         f"{_rate(apart)} if none may repeat another. A loop that may not repeat a program either solves "
-        f"{_rate(memory)}."
+        f"{_rate(memory)}. At temperatures that were chosen for them on the validation split, different tries of CYCLE "
+        f"solve {_at_best(tables, CYCLE)}, and of the fine-tuned LM {_at_best(tables, TUNED)}."
     )
+
+
+def _at_best(tables: dict[str, pd.DataFrame], name: str) -> str:
+    """What a contender's distinct samples solve at their best temperature, and CYCLE's loop over them."""
+    controls = tables["07_controls"]
+    row = controls[controls["control"].str.startswith(f"{name}, 5 distinct samples")].iloc[0]
+    more = pd.Series({"value": -row["value"], "low": -row["high"], "high": -row["low"]})
+    word = "not shown" if _verdict(row) == "no difference seen" else "shown"
+    return f"{row['after the loop'].split(' [')[0]} (the loop {_points(more)}, {word})"
 
 
 def _carries_over(tables: dict[str, pd.DataFrame]) -> str:
