@@ -29,7 +29,7 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(_SWITCHES, bool),
     **dict.fromkeys(("seeds", "looked_at", "sample"), Count),
     **dict.fromkeys(("ambiguity", "mask_ratio", "refine_share"), Share),
-    **dict.fromkeys(("ratios", "shares", "ambiguities"), list[Share]),
+    **dict.fromkeys(("ratios", "tempted", "shares", "ambiguities"), list[Share]),
     "turns": list[Seed],
     **dict.fromkeys(("other_models", "ladder", "budget_of"), list[str]),
     **dict.fromkeys(("data", "train_data"), Place | None),
