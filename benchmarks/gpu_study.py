@@ -21,7 +21,7 @@ import sys
 import tarfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from tqdm.auto import tqdm
 
 from cycle_utils import study
 from cycle_utils.method import runs, stages
+from cycle_utils.method.loop import MOST_REDRAWS
 from cycle_utils.models.gguf import SMOLLM2
 from cycle_utils.models.loading import count_parameters
 from cycle_utils.study.editions import DIAGNOSIS, TRAINED
@@ -45,20 +46,20 @@ RESTS_ON = {study.PRETRAINED: (), study.TUNED: (TUNE,), study.CYCLE: (REFINE,), 
 BENCHMARKS = ("humaneval", "mbpp")
 SMALL = {"finetune_steps": 1, "steps": 1, "batch_size": 2, "samples": 1, "problems": 4, "max_new_tokens": 8}
 EACH = {"TOKENIZERS_PARALLELISM": "false", "CYCLE_JUDGE": '{"workers": 2}', "OMP_NUM_THREADS": "1"}  # of a process
-HOWS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {  # how a loop differs from the edition's, and for whom
-    "loop": ({}, (study.TUNED, study.CYCLE, study.UNMASKED)),
-    "blanked": ({"fields": ("code",)}, (study.CYCLE,)),
-    "samples": ({"rounds": 0, "samples": 5, "temperatures": (0.6, 0.6)}, (study.TUNED, study.CYCLE)),
-    "loop as it comes": ({}, (study.PRETRAINED,)),
-    "samples as it comes": ({"rounds": 0, "samples": 5, "temperatures": (0.6, 0.6)}, (study.PRETRAINED,)),
-    "public tests": ({"feedback_tests": "public"}, (study.CYCLE,)),
-    "no repeats": ({"redraws": 9}, (study.TUNED, study.CYCLE)),
+Way = Callable[[stages.Loop], stages.Loop]
+HOWS: dict[str, tuple[Way, tuple[str, ...]]] = {  # what is made of the edition's loop, and for whom
+    "loop": (lambda where: where, (study.TUNED, study.CYCLE, study.UNMASKED)),
+    "blanked": (lambda where: replace(where, fields=("code",)), (study.CYCLE,)),
+    "samples": (study.control, (study.TUNED, study.CYCLE)),
+    "loop as it comes": (lambda where: where, (study.PRETRAINED,)),
+    "samples as it comes": (study.control, (study.PRETRAINED,)),
+    "public tests": (lambda where: replace(where, feedback_tests="public"), (study.CYCLE,)),
+    "no repeats": (lambda where: replace(where, redraws=MOST_REDRAWS), (study.TUNED, study.CYCLE)),
 }
-# What the edition of 01 asks the LM as it comes, in float32, in another style.
-PLAIN: dict[str, dict[str, Any]] = {
-    "plain, greedy": {"temperatures": (0.0, 0.0)},
-    "plain, sampled": {"temperatures": (0.2, 0.6)},
-    "plain, samples": {"rounds": 0, "samples": 5, "temperatures": (0.6, 0.6)},
+PLAIN: dict[str, Way] = {  # what the edition of 01 asks the LM as it comes, in float32, in another style
+    "plain, greedy": lambda where: replace(where, temperatures=(0.0, 0.0)),
+    "plain, sampled": lambda where: where,
+    "plain, samples": study.control,
 }
 
 
@@ -119,10 +120,10 @@ def run_of(task: Task, model: str, small: bool) -> runs.Run:
         ((_, edition),) = DIAGNOSIS.items()
         sampling = study.sampling(options["max_new_tokens"], edition.parameters["generation_batch"], None, "humaneval")
         where = stages.Loop(benchmark=task.benchmark, limit=2 if small else None, sampling=sampling)
-        return stages.loop(replace(where, model=model, style="plain", **PLAIN[task.how]), False)
+        return stages.loop(replace(PLAIN[task.how](where), model=model, style="plain"), False)
     sampling = study.sampling(options["max_new_tokens"], given["generation_batch"], None, "mbpp", given["bf16"])
     where = stages.Loop(benchmark=task.benchmark, limit=2 if small else None, sampling=sampling)
-    loop = study.contender(task.who, config, replace(where, **HOWS[task.how][0]), False)
+    loop = study.contender(task.who, config, HOWS[task.how][0](where), False)
     return stages.loop(loop, False)
 
 

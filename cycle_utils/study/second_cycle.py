@@ -1,6 +1,6 @@
 """Past CYCLE: what a further turn of the cycle may learn from, at about as many judged programs.
 
-Every arm goes on from the same CYCLE-trained LM.
+Every arm goes on from the same CYCLE-trained LM. Two turns judge twice as many.
 """
 
 from __future__ import annotations
