@@ -76,11 +76,12 @@ def checked(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ValueError: it is not; the message names it, the value and what is allowed.
     """
-    configs = get_args(hint) or (hint,)
-    if all(map(is_dataclass, configs)):
-        if isinstance(value, configs):
+    choices = get_args(hint) or (hint,)
+    if any(isinstance(one, type) and is_dataclass(one) for one in choices):
+        if isinstance(value, choices):
             return value
-        raise ValueError(f"{name} is {value!r}; give a {' or a '.join(one.__name__ for one in configs)}")
+        given = ["None" if one is types.NoneType else f"a {one.__name__}" for one in choices]
+        raise ValueError(f"{name} is {value!r}; give {' or '.join(given)}")
     try:
         return _adapter(hint).validate_python(value)
     except ValidationError:

@@ -12,7 +12,7 @@ import pytest
 from cycle_utils import study
 from cycle_utils.analysis.attention import Attend
 from cycle_utils.method import configs, runs, stages
-from cycle_utils.method.configs import FineTune, Loop
+from cycle_utils.method.configs import FineTune, Loop, Pretrain
 from cycle_utils.method.masking import Masking
 from cycle_utils.method.training import TrainSettings
 from cycle_utils.models.sampling import Sampling
@@ -28,6 +28,8 @@ def rebuilt(config: type, plain: dict):
         value = plain[name]
         if name == "after":  # of a further turn: a training, or an earlier turn
             value = rebuilt(configs.Turn if "practice" in value else configs.RefineTrain, value)
+        elif name == "recurring":
+            value = value and rebuilt(TrainSettings, value)
         elif is_dataclass(hints[name]):
             value = rebuilt(hints[name], value)
         elif name == "model" and str(value).startswith("runs/"):
@@ -159,6 +161,7 @@ def test_equal_numbers_are_equal():
         (lambda: TrainSettings(lora="false"), "lora is 'false', a text; give True or False.* write False"),
         (lambda: TrainSettings(learning_rate="5e-4"), r"learning_rate is '5e-4', a text; .* above 0\..*5\.0e-4"),
         (lambda: TrainSettings(learning_rate=0), "learning_rate is 0; give a number above 0"),
+        (lambda: Pretrain(recurring=800), "recurring is 800; give a TrainSettings or None"),
         (lambda: TrainSettings(steps=0), "steps is 0; give a whole number, 1 or more"),
         (lambda: TrainSettings(steps=-1), "steps is -1"),
         (lambda: TrainSettings(steps=2.5), "steps is 2.5"),

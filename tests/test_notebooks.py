@@ -27,7 +27,7 @@ TABLES = {
     "04_self_refine": {"04_loop": 2, "04_evidence": 1},
     "05_pgm_ablation": {
         "05_pgm": 30, "05_pgm_differences": 24, "05_attention": 12, "05_pgm_trend": 4, "05_costs": 8, "05_claims": 8,
-        "05_shortcut": 12, "05_shortcut_trend": 4, "05_shortcut_costs": 4,
+        "05_shortcut": 24, "05_shortcut_trend": 8, "05_shortcut_costs": 8,
     },
     "06_mixing_ablation": {
         "06_mixing": 18, "06_mixing_differences": 12, "06_sources": 18, "06_costs": 5, "06_claims": 2,
@@ -38,6 +38,7 @@ TABLES = {
         "07_first_fix": 9, "07_both_failed": 2, "07_both_failed_gaps": 2, "07_regressions": 12, "07_kinds": 1,
         "07_costs": 12,
     },
+    "10_tiny_lm": {"10_tiny_lm": 4, "10_planted": 9},
     "11_second_cycle": {"11_faults": 8, "11_moves": 5, "11_families": 2, "11_slots": 2, "11_limits": 6, "11_gaps": 3},
 }  # fmt: skip
 

@@ -41,7 +41,8 @@ Redraws = Annotated[Natural, Le(MOST_REDRAWS)]
 class Pretrain(Checked):
     """The tiny LM from random weights, in blocks of ``block`` tokens.
 
-    ``train`` is the first phase, ``recurring`` the short second one on files in which code recurs.
+    ``train`` is the first phase, ``recurring`` the short second one on files in which code recurs; None: the LM as it
+    is before that one.
     """
 
     shape: str = tiny_lm.SHAPE
@@ -50,7 +51,7 @@ class Pretrain(Checked):
     train: TrainSettings = TrainSettings(
         steps=4500, batch_size=16, learning_rate=3e-3, save_steps=200, group_by_length=False, compiled=True
     )
-    recurring: TrainSettings = TrainSettings(
+    recurring: TrainSettings | None = TrainSettings(
         steps=800, batch_size=16, learning_rate=1e-3, save_steps=200, group_by_length=False, compiled=True
     )
 

@@ -37,31 +37,33 @@ from cycle_utils.problems.benchmarks import load_problems, training_options
 EXAMPLES = "examples.parquet"
 
 
-def pretrain(config: Pretrain, progress: bool = True) -> Run:
-    """Train the tokenizer and the tiny LM; the run's folder is a plain Hugging Face model folder."""
+def pretrain(config: Pretrain, progress: bool = True, whole: bool = False) -> Run:
+    """Train the tokenizer and the tiny LM; the run's folder is a plain Hugging Face model folder.
+
+    The second phase goes on from the LM of the first, which is a run of its own. ``whole`` as in :func:`fine_tune`.
+    """
+    before = None
+    if config.recurring and (whole or not is_built(config)):
+        before = pretrain(replace(config, recurring=None), progress, whole=True)
+    phase, settings = ("recurring", config.recurring) if config.recurring else ("code", config.train)
 
     def make(folder: Path) -> dict[str, Any]:
-        tokenizer = tiny_lm.train_tokenizer()
-        model = tiny_lm.new_model(config.shape, config.train.seed)
-        losses = {
-            phase: _pretrain_phase(model, tokenizer, config, phase, settings, folder / "checkpoints" / phase, progress)
-            for phase, settings in (("code", config.train), ("recurring", config.recurring))
-        }
-        _save(model, tokenizer, folder, config.recurring)
-        tokens = sum(s.steps * s.batch_size * config.block for s in (config.train, config.recurring))
+        if before:
+            model, tokenizer, notes = load_model(before.folder), load_tokenizer(before.folder), before.notes
+        else:
+            model, tokenizer = tiny_lm.new_model(config.shape, config.train.seed), tiny_lm.train_tokenizer()
+            notes = {"losses": {}, "tokens": 0}
+        blocks = settings.steps * settings.batch_size
+        rows = tiny_lm.blocks(tokenizer, blocks, config.block, 1 + settings.seed, config.ambiguity, phase)
+        examples = [{"input_ids": ids} for ids in rows["input_ids"]]
+        collator = PGMCollator(tokenizer.pad_token_id)
+        losses = notes["losses"] | {phase: train(model, examples, collator, settings, folder, progress)}
+        _save(model, tokenizer, folder, settings)
+        tokens = notes["tokens"] + blocks * config.block
         return {"losses": losses, "parameters": model.num_parameters(), "tokens": tokens}
 
-    return build(config, make, f"pre-training the {config.shape} LM", together=True)
-
-
-def _pretrain_phase(
-    model, tokenizer, config: Pretrain, phase: str, settings: TrainSettings, folder: Path, progress: bool
-) -> list[dict[str, float]]:
-    rows = tiny_lm.blocks(
-        tokenizer, settings.steps * settings.batch_size, config.block, 1 + settings.seed, config.ambiguity, phase
-    )
-    examples = [{"input_ids": ids} for ids in rows["input_ids"]]
-    return train(model, examples, PGMCollator(tokenizer.pad_token_id), settings, folder, progress)
+    title = f"pre-training the {config.shape} LM, {'first' if phase == 'code' else 'second'} phase"
+    return build(config, make, title, whole, together=True)
 
 
 def fine_tune(config: FineTune, progress: bool = True, whole: bool = False) -> Run:

@@ -90,6 +90,7 @@ SOURCES = {
 }
 TEMPTING: Mapping[str, Any] = {"faults": "mutated"}  # where copying pays (05, section 6): right programs, one change
 TEMPTED = (0.0, 0.4)  # mask ratios there, beside the recipe's
+FEW = 400  # training problems of the trainings there that see few mistakes many times
 TRAINED_WITHOUT = {
     f"trained with {name}": Setting({"fields": fields}, {"fields": fields}) for name, fields in INPUTS.items()
 }
@@ -360,7 +361,8 @@ def everything(seed: int) -> list[Trial]:
     greedily, masks = Loop(temperatures=(0.0, 0.0)), masked() | MASKED_OTHERWISE
     trials = planned(ALL, Loop(), [seed]) + planned(masks, greedily, [seed])
     for where in (Loop(), greedily):
-        trials += planned(masked(TEMPTED), where, [seed], **TEMPTING)
+        for among in ({}, {"problems": FEW}):
+            trials += planned(masked(TEMPTED), where, [seed], **TEMPTING, **among)
     blank = {"blank": SHOWN["shown no feedback"]}
     for level in AMBIGUITIES:
         trials += planned(blank, Loop(ambiguity=level), [seed])

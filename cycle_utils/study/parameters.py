@@ -20,7 +20,7 @@ from cycle_utils.models.tiny_lm import SHAPES
 from cycle_utils.problems.benchmarks import BENCHMARKS
 from cycle_utils.problems.tinyprograms import FamilySet
 
-_SIZES = ("steps", "recurring_steps", "finetune_steps", "problems", "samples", "batch_size", "accumulation",
+_SIZES = ("steps", "finetune_steps", "problems", "samples", "batch_size", "accumulation",
           "max_new_tokens", "generation_batch", "limit")  # fmt: skip
 _SWITCHES = ("lora", "merged", "gradient_checkpointing", "bf16", "unmasked", "with_greedy", "keep_passing",
              "interactive", "compiled", "ship", "own_options")  # fmt: skip
@@ -35,8 +35,9 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(("data", "train_data"), Place | None),
     **dict.fromkeys(("style", "other_style"), Literal[STYLES]),
     **dict.fromkeys(("benchmark", "train_benchmark"), Literal[tuple(BENCHMARKS)]),
-    "model": Place, "seed": Seed, "rounds": Natural, "redraws": Redraws, "learning_rate": Positive | None,
-    "fields": Texts, "families": FamilySet,
+    **dict.fromkeys(("rounds", "few", "recurring_steps", "tried"), Natural),
+    "model": Place, "seed": Seed, "redraws": Redraws, "learning_rate": Positive | None, "fields": Texts,
+    "families": FamilySet,
     "target": Literal[TARGETS], "faults": Literal[FAULTS], "mask_span": Literal[SPANS],
     "mask_redraw": Literal[REDRAWS], "feedback_tests": Literal[FEEDBACK_TESTS], "shape": Literal[tuple(SHAPES)],
 }  # fmt: skip

@@ -24,7 +24,7 @@ from cycle_utils.study.editions import EDITIONS, belongs, notebook_of
 
 STAMPS, KEPT = "stamps.json", "kept.json"
 MAKES_RUNS = ("problems", "execution", "models", "method", "analysis/attention.py")  # floors, and one room
-BY_HAND = ("09_explore", "10_tiny_lm")  # executed for their own sake: no table of the study comes from them
+BY_HAND = ("09_explore", "10_tiny_lm")  # not rebuilt with the others: one is to be played with, one makes LMs
 WIDENING = {"seeds", "ladder", "unmasked", "turns", "interactive"}  # parameters that make no result smaller
 LEAST_SEEDS = 3
 # Timings, which carry the machine that they rest on.

@@ -28,8 +28,8 @@ CLAIMS = {
 BLANKED = "CYCLE: loop over loop with feedback blanked"
 TABLES = (
     "05_shortcut", "05_shortcut_trend", "07_benchmarks", "07_gains", "07_controls", "07_copies", "07_copy_gaps",
-    "07_excess_gaps", "07_chance", "08_inputs_differences", "11_memory", "11_memory_gaps", "held_out_rates",
-    "held_out_gaps",
+    "07_excess_gaps", "07_chance", "08_inputs_differences", "10_planted", "11_memory", "11_memory_gaps",
+    "held_out_rates", "held_out_gaps",
 )  # fmt: skip
 
 
@@ -176,19 +176,28 @@ def _no_effect(tables: dict[str, pd.DataFrame]) -> str:
 
 
 def _tempted(tables: dict[str, pd.DataFrame]) -> str:
-    copied = tables["05_shortcut"].query("protocol == 'loop' and measure == 'exact'").sort_values("ratio")
-    bare, hidden = copied.iloc[0], copied.iloc[-1]
-    copies, solves = (
-        _row(tables["05_shortcut_trend"], protocol="loop", measure=measure) for measure in ("exact", "loop")
-    )
-    less, more = _verdict(copies) == "lower", _verdict(solves) == "higher"
-    does = "the mask lowers copies" if less else "the mask is not shown to lower copies"
+    trend = tables["05_shortcut_trend"]
+
+    def told(protocol: str) -> tuple[pd.Series, pd.Series, str]:
+        copied = tables["05_shortcut"].query("protocol == @protocol and measure == 'exact'").sort_values("ratio")
+        bare, hidden = copied.iloc[0], copied.iloc[-1]
+        copies, solves = (_row(trend, protocol=protocol, measure=measure) for measure in ("exact", "loop"))
+        text = (
+            f"the model copies {_rate(bare)} of the programs that it is to refine without a mask, {_rate(hidden)} with "
+            f"{100 * hidden['ratio']:.0f} % hidden: for each tenth more that is hidden it copies {_points(copies)} "
+            f"({_word(copies)}) and solves {_points(solves)} ({_word(solves)})."
+        )
+        return copies, solves, text
+
+    many, few = told("loop"), told("loop, few mistakes")
+    less, more = ([_verdict(one[i]) == word for one in (many, few)] for i, word in enumerate(("lower", "higher")))
+    does = "the mask lowers copies" if any(less) else "the mask is not shown to lower copies"
+    where = "" if all(less) or not any(less) else " in one of two ways of training"
+    brings = "more is solved" if any(more) else "no more is shown to be solved"
     return (
-        f"**Where copying pays, {does}{', and more is solved' if more else ', and no more is shown to be solved'}.** "
-        f"Trained on right programs with one change in place of its own mistakes, the model copies {_rate(bare)} of "
-        f"the programs that it is to refine without a mask, {_rate(hidden)} with {100 * hidden['ratio']:.0f} % hidden: "
-        f"for each tenth more that is hidden it copies {_points(copies)} ({_word(copies)}) and solves "
-        f"{_points(solves)} ({_word(solves)})."
+        f"**Where copying pays, {does}{where}, and {brings}.** "
+        f"Trained on right programs with one change in place of its own mistakes, {many[2]} Trained as long on few "
+        f"such mistakes, each of them seen many times, {few[2]}"
     )
 
 
@@ -198,6 +207,7 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
 
     gap = _row(tables["07_excess_gaps"], than=TUNED)
     beyond = {name: _row(tables["07_chance"], model=name, share=BEYOND) for name in (PRETRAINED, TUNED, CYCLE)}
+    early, _, added = (row for _, row in tables["10_planted"].query("share == @BEYOND").iterrows())
     shown = [name for name in (PRETRAINED, TUNED) if _verdict(beyond[name]) == "higher"]
     fewer = _verdict(gap) == "lower"
     return (
@@ -207,7 +217,10 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
         f"{copied(CYCLE)} of CYCLE's. Independent answers of one model to one prompt agree, too: compared with them "
         f"the pre-trained LM, whose training text was made so that code recurs, copies {_points(beyond[PRETRAINED])}, "
         f"the fine-tuned one {_points(beyond[TUNED])} and CYCLE {_points(beyond[CYCLE])}. Between fine-tuned LM and "
-        f"CYCLE the difference is {'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}."
+        f"CYCLE the difference is {'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}. Was "
+        f"the copying planted? Before the phase of pre-training in which most code recurs, the pre-trained one copies "
+        f"{_points(early)} than chance would ({_word(early)}); that phase makes it copy {_points(added)} ({_word(added)}; "
+        f"[10](notebooks/10_tiny_lm.ipynb), section 6)."
     )
 
 
