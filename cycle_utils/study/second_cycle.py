@@ -114,7 +114,7 @@ def ahead(firsts: Sequence[RefineTrain], where: Loop, workers: int = WORKERS, pr
     """Make what :func:`take` of every arm after each of some trainings needs, on several processes.
 
     Args:
-        workers: see :func:`cluster.each`. Of the tiny LM's arms after one training, which take about 100 minutes of one
+        workers: see :func:`cluster.each`. Of the tiny LM's arms after one training, which take about 80 minutes of one
             core in all, the longest is begun first.
     """
     wanted = [(arm, first) for first in firsts for arm in sorted(ARMS, key=lambda arm: arm != LONGEST)]
