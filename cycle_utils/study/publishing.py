@@ -175,8 +175,8 @@ def sweep() -> None:
 
 def claims() -> pd.DataFrame:
     """All notebooks' rows on the paper's claims, and those of :mod:`.held_out`, in the order of the claims."""
-    tables = results_dir() / "tables"
-    paths = [*sorted(tables.glob("[0-9][0-9]_claims.csv")), *tables.glob("held_out_claims.csv")]
+    folder = results_dir() / "tables"
+    paths = [*sorted(folder.glob("[0-9][0-9]_claims.csv")), *folder.glob("held_out_claims.csv")]
     tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]  # the notebook is 05, not 5
     if not tables:
         return pd.DataFrame(columns=["claim"])
