@@ -26,6 +26,7 @@ CLAIMS = {
 }  # fmt: skip
 
 BLANKED = "CYCLE: loop over loop with feedback blanked"
+FIRST_PHASE = "first phase alone"  # of pre-training, before that in which most code recurs
 TABLES = (
     "05_shortcut", "05_shortcut_trend", "07_benchmarks", "07_gains", "07_controls", "07_copies", "07_copy_gaps",
     "07_excess_gaps", "07_chance", "08_inputs_differences", "10_planted", "11_memory", "11_memory_gaps",
@@ -207,7 +208,9 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
 
     gap = _row(tables["07_excess_gaps"], than=TUNED)
     beyond = {name: _row(tables["07_chance"], model=name, share=BEYOND) for name in (PRETRAINED, TUNED, CYCLE)}
-    early, _, added = (row for _, row in tables["10_planted"].query("share == @BEYOND").iterrows())
+    early, added = (
+        _row(tables["10_planted"], lm=lm, share=BEYOND) for lm in (FIRST_PHASE, f"both phases over {FIRST_PHASE}")
+    )
     shown = [name for name in (PRETRAINED, TUNED) if _verdict(beyond[name]) == "higher"]
     fewer = _verdict(gap) == "lower"
     return (
