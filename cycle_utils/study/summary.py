@@ -216,8 +216,8 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
     planted = _verdict(added) == "higher" and _verdict(early) != "higher"
     why = ", which the last phase of pre-training taught it" if planted else ""
     return (
-        f"**{_listed(shown, 'LM') or 'No LM'} {'copy' if len(shown) > 1 else 'copies'} more than chance would{why}; that "
-        f"learning to refine lowers copies is shown{'' if fewer else ' only in part'}.** Exact copies are "
+        f"**{_listed(shown, 'LM') or 'No LM'} {'copy' if len(shown) > 1 else 'copies'} more than chance would{why}; "
+        f"that learning to refine lowers copies is shown{'' if fewer else ' only in part'}.** Exact copies are "
         f"{copied(PRETRAINED)} of the pre-trained LM's first refinements, {copied(TUNED)} of the fine-tuned one's and "
         f"{copied(CYCLE)} of CYCLE's. Independent answers of one model to one prompt agree, too: compared with them "
         f"the pre-trained LM, whose training text was made so that code recurs, copies {_points(beyond[PRETRAINED])}, "
