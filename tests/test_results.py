@@ -301,11 +301,19 @@ def test_findings_say_what_the_tables_say(copied):
     row = (trend["protocol"] == "loop") & (trend["measure"] == "exact")
     trend.loc[row, ["value", "low", "high", "p_corrected"]] = -0.05, -0.08, -0.02, 0.01
     trend.loc[row, "verdict"] = "lower"
+    row = (trend["protocol"] == "loop, few mistakes") & (trend["measure"] == "exact")
+    trend.loc[row, ["value", "low", "high", "p_corrected"]] = 0.0, -0.1, 0.1, 1.0
     trend.to_csv(tables / "05_shortcut_trend.csv", index=False)
     told = summary.findings(tables)
     assert "**Learning to refine was not shown to help.**" in told
     assert "against the claims" not in told and "copies 10.0 points less [5.0, 15.0]" in told
-    assert "**Where copying pays, the mask lowers copies" in told and "copies 5.0 points less [2.0, 8.0] (shown)" in told
+    assert "the mask lowers copies in one of two ways of training, and" in told
+    assert "copies 5.0 points less [2.0, 8.0] (shown)" in told and "which the last phase of pre-training" in told
+    planted = pd.read_csv(tables / "10_planted.csv")
+    row = planted["lm"].str.contains(" over ")
+    planted.loc[row, ["value", "low", "high", "p_corrected"]] = 0.01, -0.05, 0.07, 1.0
+    planted.to_csv(tables / "10_planted.csv", index=False)
+    assert "which the last phase of pre-training" not in summary.findings(tables)
 
 
 def test_each_claim_has_one_row():
