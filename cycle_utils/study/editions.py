@@ -44,7 +44,7 @@ def _real(notebook: str, benchmark: str, style: str, **more: Any) -> tuple[str, 
     )
 
 
-DIAGNOSIS = dict(_real("01_copy_rate", "humaneval", style, generation_batch=32) for style in ("chat", "plain"))
+DIAGNOSIS = dict(_real("01_copy_rate", "humaneval", style, generation_batch=32) for style in ("chat",))
 TRAINED = dict(_real("07_benchmarks", benchmark, "chat", **_TRAINED) for benchmark in ("mbpp", "humaneval"))
 EDITIONS = {**DIAGNOSIS, **TRAINED}
 
