@@ -223,8 +223,8 @@ def _copies(tables: dict[str, pd.DataFrame]) -> str:
         f"the pre-trained LM, whose training text was made so that code recurs, copies {_points(beyond[PRETRAINED])}, "
         f"the fine-tuned one {_points(beyond[TUNED])} and CYCLE {_points(beyond[CYCLE])}. Between fine-tuned LM and "
         f"CYCLE the difference is {'shown' if fewer else 'not shown'}: beyond chance, CYCLE copies {_points(gap)}. Was "
-        f"the copying planted? Before the phase of pre-training in which most code recurs, the pre-trained one copies "
-        f"{_points(early)} than chance would ({_word(early)}); that phase makes it copy {_points(added)} "
+        f"the copying planted? An LM made anew by the same recipe copies {_points(early)} than chance would "
+        f"({_word(early)}) before the phase in which most code recurs; that phase makes it copy {_points(added)} "
         f"({_word(added)}; [10](notebooks/10_tiny_lm.ipynb), section 6)."
     )
 
