@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,25 @@ def test_values_are_clipped(judge):
 def test_values_are_shown_as_repr_shows_them(value):
     assert show(value) == repr(value)
     assert plain.loads(plain.dumps(value)) == value
+
+
+def _within_itself(kind):
+    value = kind([1])
+    value.append(value)
+    return [value, {"again": value}]
+
+
+@pytest.mark.parametrize("kind", [list, deque])
+def test_a_container_within_itself_is_shown_as_repr_shows_it(kind):
+    assert show(_within_itself(kind)) == repr(_within_itself(kind))
+
+
+@pytest.mark.parametrize("kind", [list, tuple, deque])
+def test_showing_takes_no_longer_for_what_is_cut_off(kind):
+    value = 1
+    for _ in range(3_000 if kind is list else 100):
+        value = kind([value, value])  # as text, 2 ** 100 of them
+    assert len(show(deque([value]))) == FIELD_LIMIT
 
 
 def test_verdicts_are_plain_data(judge):

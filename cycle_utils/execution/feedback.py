@@ -15,7 +15,7 @@ characters, ending in ``...``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cycle_utils.execution.inside import plain
 
@@ -52,23 +52,75 @@ _BRACKETS = {list: "[]", tuple: "()", set: "{}", dict: "{}"}
 
 
 def _pieces(value: object) -> Iterator[str]:
-    """``repr(value)`` piece by piece; a named tuple as the tuple that it is."""
-    kind = tuple if plain.is_namedtuple(type(value)) else type(value)
-    if kind not in _BRACKETS or (kind is set and not value):
-        yield _leaf(value)
-        return
-    opening, closing = _BRACKETS[kind]
-    yield opening
+    """``repr(value)`` piece by piece, however deep; a named tuple as the tuple that it is."""
+    levels = [(None, iter([(value,)]))]  # of each container that is open: its id, and what is left of it
+    while levels:
+        for part in levels[-1][1]:
+            if type(part) is str:
+                yield part
+                continue
+            (item,) = part
+            kind = tuple if plain.is_namedtuple(type(item)) else type(item)
+            if kind not in _BRACKETS or (kind is set and not item):
+                yield _leaf(item)
+            elif any(id(item) == opened for opened, _ in levels):
+                yield _BRACKETS[kind][0] + "..." + _BRACKETS[kind][1]
+            else:
+                levels.append((id(item), _parts(item, kind)))
+                break
+        else:
+            levels.pop()
+
+
+def _parts(value, kind: type) -> Iterator[str | tuple[object]]:
+    """A container's ``repr`` as text and, each as a tuple of one, what is to be shown in its place."""
+    yield _BRACKETS[kind][0]
     separator = ""
     for item in value.items() if kind is dict else value:
         yield separator
         separator = ", "
         if kind is dict:
-            yield from _pieces(item[0])
+            yield item[:1]
             yield ": "
             item = item[1]
-        yield from _pieces(item)
-    yield ",)" if kind is tuple and len(value) == 1 else closing
+        yield (item,)
+    yield ",)" if kind is tuple and len(value) == 1 else _BRACKETS[kind][1]
+
+
+class _Cut:
+    """In the place of a container within itself, and of what is cut off anyway."""
+
+    def __repr__(self) -> str:
+        return "[...]"
+
+
+class _Shown(plain.Flat):
+    """A border for showing: no container within itself, and no more of them than a text has characters."""
+
+    def __init__(self):
+        super().__init__(empties=False)
+        self._left, self._open = FIELD_LIMIT, set()
+
+    def is_beyond(self, depth: int) -> bool:
+        self._left -= 1
+        return self._left < 0 or super().is_beyond(depth)
+
+    def share(self, value: object, depth: int) -> object:
+        return self._once(super().share, value, depth)
+
+    def depart(self, value: object, depth: int) -> object:
+        return self._once(super().depart, value, depth)
+
+    def _once(self, describe: Callable, value: object, depth: int) -> object:
+        if self._left < 0 or id(value) in self._open:
+            return {"cut": None}
+        self._open.add(id(value))
+        data = describe(value, depth)
+        self._open.remove(id(value))
+        return data
+
+    def arrive(self, kind: str, payload: object) -> object:
+        return _Cut() if kind == "cut" else super().arrive(kind, payload)
 
 
 def _leaf(value: object) -> str:
@@ -87,7 +139,8 @@ def _shown_plain(value: object) -> str:
     if type(value).__module__ == TESTS:
         return repr(value)
     try:
-        found = plain.decode(plain.encode(value, plain.Flat(empties=False)), plain.Flat())
+        border = _Shown()
+        found = plain.decode(plain.encode(value, border), border)
         return repr(found.item() if type(found).__module__ == "numpy" and not hasattr(found, "__len__") else found)
     except Exception:
         return f"<{type(value).__name__} object>"

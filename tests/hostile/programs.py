@@ -547,6 +547,14 @@ def f(x):
     yield Sly()
     yield Sly()
 """),
+    "attribute that hides a method of a library's container": (
+        "from collections import Counter\nassert f(2) - Counter(b=1) == Counter(a=5)", """
+from collections import Counter
+def f(x):
+    count = Counter()
+    count.items = lambda: [("a", 5)]
+    return count
+"""),
     "iterator that is endless": ("assert list(f(2)) == [1, 5]", "def f(x):\n    while True:\n        yield 1\n"),
     "object of the class of the expected": ("from fractions import Fraction\nassert f(2) == Fraction(5, 2)", """
 from fractions import Fraction

@@ -73,7 +73,7 @@ class Border(plain.Flat):
     def watch(self, number: int, value: object, data: object) -> object:
         """From now on, tell the other end of changes; ``data``, which it knows. Lets go of what has long been quiet."""
         self._forget(number)
-        size = 1 + (value.size if hasattr(value, "shape") else len(value))
+        size = 1 + plain.size_of(value)
         self._told[number] = (json.dumps(data), size, self._turn)
         self._items += size
         for oldest in list(self._told) if self._items > SHARED_ITEMS else ():
@@ -135,3 +135,4 @@ def fill(value: object, content: object) -> None:
             value.default_factory = content.default_factory
         for key, item in kind.items(content):
             kind.__setitem__(value, key, item)
+        plain.set_attributes(value, kind, plain.attributes(content, kind))

@@ -17,6 +17,7 @@ import json
 import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Callable
 from functools import lru_cache
 
 MAX_DEPTH = 150  # containers within containers; json.loads recurses about twice as deep
@@ -27,14 +28,17 @@ _ATOMS = frozenset([int, float, str, bool, type(None)])
 _SEQUENCES = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
 _MAPPINGS = {dict: "dict", OrderedDict: "OrderedDict", Counter: "Counter"}
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values"}
+_ATTRIBUTED = frozenset([OrderedDict, Counter])
 MUTABLE = frozenset([list, set, dict, OrderedDict, Counter, defaultdict, deque, bytearray])
 # Iterators that run no code of a program's: only over containers, of which they give what is there.
 _ITERATORS = frozenset(type(iter(x)) for x in ([], (), "", "é", b"", {}, set(), range(0), range(1 << 70), {}.values()))
 _SINGLETONS = {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}
 
-# Library types that cross by their names. None of them does anything when it is called but make a value.
+# Library types and functions that cross by their names. None of them does anything when it is called but make a value.
 _KNOWN = {
-    "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple",
+    "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple "
+    "abs all any ascii bin callable chr divmod enumerate filter hex iter len map max min next oct ord pow repr reversed "
+    "round sorted sum zip",
     "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque",
     "collections.abc": "AsyncGenerator AsyncIterable AsyncIterator Awaitable Callable Collection Container Coroutine "
     "Generator Hashable ItemsView Iterable Iterator KeysView Mapping MappingView MutableMapping MutableSequence "
@@ -74,13 +78,17 @@ class Flat:
         self.met: str | None = None
         self.empties = empties
 
+    def is_beyond(self, depth: int) -> bool:
+        """Whether a container this deep is to :meth:`depart` as an object would."""
+        return depth > MAX_DEPTH
+
     def share(self, value: object, depth: int) -> object:
         return content(value, self, depth)
 
     def depart(self, value: object, depth: int) -> object:
         """A value that is not plain: by its plain part, where it has one, else by the name of its type."""
         self.met = str(type(value).__name__)
-        base = None if depth > MAX_DEPTH else base_of(type(value))
+        base = None if self.is_beyond(depth) else base_of(type(value))
         has_data = base is not None and base is not type(value)
         return content(value, self, depth, base) if has_data else {"object": self.met}
 
@@ -97,7 +105,7 @@ def encode(value: object, border: Flat, depth: int = 0) -> object:
         return value if -_SMALL < value < _SMALL else {"int": hex(value)}
     if value is None or kind is str or kind is bool or kind is float:
         return value
-    if depth > MAX_DEPTH:
+    if border.is_beyond(depth):
         return border.depart(value, depth)
     if kind in MUTABLE or (is_array(kind) and _is_plain_array(value)):
         return border.share(value, depth)
@@ -111,7 +119,10 @@ def content(value: object, border: Flat, depth: int, kind: type | None = None) -
         items = [encode(item, border, depth + 1) for item in kind.__iter__(value)]
         return items if kind is list else {_SEQUENCES[kind]: items}
     if kind in _MAPPINGS:
-        return {_MAPPINGS[kind]: _pairs_of(kind.items(value), border, depth)}
+        items = _pairs_of(kind.items(value), border, depth)
+        if own := attributes(value, kind):  # behind the pairs, so that the length is odd
+            items.append({"dict": _pairs_of(own.items(), border, depth)})
+        return {_MAPPINGS[kind]: items}
     if kind is defaultdict or kind is deque:
         limit = value.default_factory if kind is defaultdict else value.maxlen
         items = _pairs_of(kind.items(value), border, depth) if kind is defaultdict else _all(value, border, depth)
@@ -119,6 +130,33 @@ def content(value: object, border: Flat, depth: int, kind: type | None = None) -
     if kind is bytes or kind is bytearray:
         return {kind.__name__: kind.decode(value, "latin-1")}
     return _rare(value, kind, border, depth)
+
+
+def attributes(value: object, kind: type) -> dict[str, object]:
+    """What was set on a container whose type takes attributes (``OrderedDict``, ``Counter``), by name.
+
+    Attributes that hide one of the type's own (``x.items = ...``) are left out: the type's methods would take their
+    word. An object of a derived class answers for its attributes itself, and gives none here.
+    """
+    if type(value) is not kind or kind not in _ATTRIBUTED:
+        return {}
+    return {name: item for name, item in vars(value).items() if type(name) is str and not hasattr(kind, name)}
+
+
+def set_attributes(value: object, kind: type, own: dict[str, object]) -> None:
+    """Make ``own`` what :func:`attributes` gives."""
+    for name in attributes(value, kind):
+        del vars(value)[name]
+    for name, item in own.items():
+        if type(name) is str and not hasattr(kind, name):
+            vars(value)[name] = item
+
+
+def size_of(value: object) -> int:
+    """Items and attributes in a container, counted without asking a class that is not the library's."""
+    base = base_of(type(value))
+    items = base.size.__get__(value) if base.__name__ == "ndarray" else base.__len__(value)
+    return items + len(attributes(value, base))
 
 
 def _all(items, border: Flat, depth: int) -> list:
@@ -150,7 +188,7 @@ def _rare(value: object, kind: type, border: Flat, depth: int) -> object:
     if is_namedtuple(kind):
         fields = [str(name) for name in kind._fields]
         return {"namedtuple": [str(kind.__name__), fields, _all(tuple.__iter__(value), border, depth)]}
-    if type(value) is type and (name := known_name(value)):
+    if type(value) in (type, type(len)) and (name := known_name(value)):
         return {"type": name}
     encoder = _LIBRARY.get((kind.__module__, kind.__name__)) if kind.__module__ in _LIBRARY_MODULES else None
     if encoder is not None and kind is _loaded(kind.__module__, kind.__name__):
@@ -227,8 +265,8 @@ def base_of(kind: type) -> type | None:
 _BASES = frozenset([int, float, complex, str, bytes, *_SEQUENCES, *_MAPPINGS, *MUTABLE])
 
 
-def known_name(kind: type) -> list[str] | None:
-    """``[module, name]`` of a library type that both sides know."""
+def known_name(kind: Callable) -> list[str] | None:
+    """``[module, name]`` of a library type or function that both sides know."""
     module = kind.__module__
     for place in (module, "types") if module == "builtins" else (module,):
         for name in _KNOWN.get(place, "").split() if isinstance(place, str) else ():
@@ -237,8 +275,8 @@ def known_name(kind: type) -> list[str] | None:
     return None
 
 
-def known_type(name: list) -> type:
-    """The type behind :func:`known_name`.
+def known_type(name: list) -> Callable:
+    """The type or function behind :func:`known_name`.
 
     Raises:
         ValueError: there is none of that name.
@@ -315,6 +353,17 @@ def _pairs(flat: list, border: Flat) -> list:
     return list(zip(flat[::2], flat[1::2]))
 
 
+def _attributed(kind: type):
+    """A maker of mappings that take attributes, which come behind the pairs."""
+
+    def made(flat: list, border: Flat) -> object:
+        value = kind(dict(_pairs(flat[: len(flat) // 2 * 2], border)))
+        set_attributes(value, kind, decode(flat[-1], border) if len(flat) % 2 else {})
+        return value
+
+    return made
+
+
 def _exact_ints(payload: object) -> list:
     """Integers, and nothing but: ``Fraction("1e999999999")`` would fill the judge's memory."""
     numbers = decode(payload, Flat())
@@ -382,9 +431,9 @@ _DECODERS = {
     "frozenset": lambda payload, border: frozenset(decode(payload, border)),
     "deque": lambda payload, border: deque(decode(payload[1], border), payload[0]),
     "dict": lambda payload, border: dict(_pairs(payload, border)),
-    "OrderedDict": lambda payload, border: OrderedDict(_pairs(payload, border)),
+    "OrderedDict": _attributed(OrderedDict),
     "defaultdict": lambda payload, border: defaultdict(decode(payload[0], border), _pairs(payload[1], border)),
-    "Counter": lambda payload, border: Counter(dict(_pairs(payload, border))),
+    "Counter": _attributed(Counter),
     "bytes": lambda payload, border: payload.encode("latin-1"),
     "bytearray": lambda payload, border: bytearray(payload.encode("latin-1")),
     "complex": lambda payload, border: complex(float(payload[0]), float(payload[1])),
