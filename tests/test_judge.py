@@ -221,6 +221,13 @@ def test_values_are_shown_as_repr_shows_them(value):
     assert plain.loads(plain.dumps(value)) == value
 
 
+def test_a_class_that_the_tests_derive_from_the_programs_is_refused_by_its_name(judge):
+    source = "class Base:\n    def hi(self): return self.who()\ndef f(x): return x.hi()"
+    verdict = one(judge, source, ["class Mine(Base):\n    def who(self): return 'd'\nassert f(Mine()) == 'd'"])
+    assert verdict.status == "error"
+    assert "cannot carry a value of type Mine, which the tests derive" in verdict.feedback()
+
+
 def _within_itself(kind):
     value = kind([1])
     value.append(value)

@@ -29,7 +29,7 @@ import types
 from collections.abc import Callable
 
 from cycle_utils.execution.inside import plain
-from cycle_utils.execution.inside.border import Border, fill
+from cycle_utils.execution.inside.border import LENT_OPERATORS, LENT_REVERSED, Border, fill
 
 _BORDER = "__border_of_the_judge__"
 
@@ -412,7 +412,9 @@ class Outside(Border):
             return {"function": name}
         what = self._guest_kind(value)
         if what is None:
-            raise cannot_carry(type(value).__name__)
+            derived = isinstance(value, Mirror)
+            why = ", which the tests derive from a class of the program" if derived else ""
+            raise cannot_carry(value.__name__ if derived else type(value).__name__, why)
         number = self.keep(value)
         self._guests.add(number)
         return {"guest": [number, getattr(value, "__name__", type(value).__name__), what]}
@@ -425,6 +427,8 @@ class Outside(Border):
             return "function" if type(value.__self__) in plain.MUTABLE | _LENT else None
         if isinstance(value, functools.partial):
             return "function"
+        if is_mirrored(value):
+            return None
         if isinstance(value, types.MethodType):
             return "function" if self._guest_kind(value.__self__) == "object" else None
         if isinstance(value, type):
@@ -444,7 +448,7 @@ class Outside(Border):
         value = self._kept[number]
         kind = self._guest_kind(value)
         allowed = {"function": ("call",), "iterator": ("next",), "object": tuple(_SERVICES)}[kind]
-        if what not in allowed or (what.endswith("attr") and not _is_public(arguments[0])):
+        if what not in allowed or (what.endswith("attr") and not _may_be_asked_for(arguments[0])):
             raise ValueError("not to be asked of an object of the tests")
         return _SERVICES[what](value, *arguments)
 
@@ -453,15 +457,24 @@ class Outside(Border):
 _LENT = frozenset([re.Match, io.StringIO, io.BytesIO, random.Random, types.SimpleNamespace])
 
 
-def _is_public(name: object) -> bool:
-    return type(name) is str and not name.startswith("_")
+def _may_be_asked_for(name: object) -> bool:
+    return type(name) is str and not name.startswith("__")
+
+
+def _swapped(operate: Callable, value: object, other: object) -> object:
+    return operate(other, value)
 
 
 _SERVICES: dict[str, Callable] = {
     "call": lambda value, args, pairs: value(*args, **dict(pairs)),
+    "exit": lambda value, error: value.__exit__(None if error is None else type(error), error, None),
     "next": next, "getattr": getattr, "setattr": setattr, "len": len, "iter": iter, "str": str, "repr": repr,
-    "bool": bool, "getitem": operator.getitem, "setitem": operator.setitem,
-    "contains": operator.contains, "eq": operator.eq, "lt": operator.lt,
+    "bool": bool, "format": format, "abs": abs, "round": round, "int": int, "float": float, "hash": hash,
+    "reversed": reversed, "enter": lambda value: value.__enter__(),
+    "getitem": operator.getitem, "setitem": operator.setitem, "delitem": operator.delitem,
+    "contains": operator.contains, "neg": operator.neg, "pos": operator.pos, "invert": operator.invert,
+    **{name: getattr(operator, name) for name in LENT_OPERATORS},
+    **{f"r{name}": functools.partial(_swapped, getattr(operator, name)) for name in LENT_REVERSED},
 }  # fmt: skip
 
 

@@ -230,23 +230,32 @@ def _guest_object(ask_back, number: int, name: str):
 
     class Guest:
         def __getattr__(self, attribute):
-            if attribute.startswith("_"):
+            if attribute.startswith("__"):
                 raise AttributeError(attribute)
             return ask_back(number, "getattr", attribute)
 
         def __setattr__(self, attribute, value):
             ask_back(number, "setattr", attribute, value)
 
-    for special in ("len", "iter", "next", "getitem", "setitem", "str", "repr", "call", "bool", "contains", "eq", "lt"):
-        setattr(Guest, f"__{special}__", _special(ask_back, number, special))
-    Guest.__hash__ = object.__hash__
+    for special in _LENT_SPECIALS:
+        setattr(Guest, f"__{special.rstrip('_')}__", _special(ask_back, number, special))
     Guest.__name__ = Guest.__qualname__ = name
     return Guest()
+
+
+_LENT_SPECIALS = (
+    *"len iter next getitem setitem delitem str repr call bool contains format abs round int float hash reversed".split(),
+    *"neg pos invert enter exit".split(),
+    *border.LENT_OPERATORS,
+    *(f"r{name}" for name in border.LENT_REVERSED),
+)
 
 
 def _special(ask_back, number: int, special: str):
     if special == "call":
         return lambda self, *args, **kwargs: ask_back(number, "call", args, tuple(kwargs.items()))
+    if special == "exit":  # the traceback stays here
+        return lambda self, kind, error, _: ask_back(number, "exit", error)
     return lambda self, *args: ask_back(number, special, *args)
 
 
