@@ -1,7 +1,8 @@
 """The judge agrees with Python: random programs and tests, judged, and run as one script, with the same verdict.
 
 What the judge refuses on purpose is left out here: objects whose own comparison would have to be taken at its word
-(``tests/test_judge_liars.py`` holds that they gain nothing).
+(``tests/test_judge_liars.py`` holds that they gain nothing). The same programs each time; with the environment variable
+``CYCLE_PROPERTY_BATCHES``, that many batches of new ones.
 """
 
 # ruff: noqa: E501 (a test a line reads best)
@@ -20,7 +21,8 @@ from cycle_utils.execution import Judge
 from cycle_utils.problems import Problem
 
 BATCH = 40  # programs judged and run at a time
-EXAMPLES = int(os.environ.get("CYCLE_PROPERTY_BATCHES", "6"))  # batches of each test
+ASKED = os.environ.get("CYCLE_PROPERTY_BATCHES")
+EXAMPLES = int(ASKED or 6)  # batches of each test
 
 CLASSES = """
 import array, collections, dataclasses, datetime, decimal, enum, fractions, functools, itertools, re, uuid
@@ -320,7 +322,7 @@ def _report(wrong) -> str:
     return "\n".join(lines)
 
 
-BATCHES = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+BATCHES = settings(max_examples=EXAMPLES, derandomize=not ASKED, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @BATCHES

@@ -16,6 +16,7 @@ Comparisons are made here, on plain data, so that an object that lies gains noth
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import functools
@@ -48,6 +49,14 @@ class Reference:
 
 class Mirror(type):
     """The class of mirrored classes: calling one makes an object in the program's process."""
+
+    def __new__(mirror, name, bases, space, **options):
+        """A class that the tests derive from one of the program's."""
+        border = next(type.__getattribute__(base, _BORDER) for base in bases if isinstance(base, Mirror))
+        return border.derived(name, bases, space, options)
+
+    def __init__(cls, name, bases, space, **options):
+        type.__init__(cls, name, bases, space)
 
     def __call__(cls, *args, **kwargs):
         return _ask(cls, "call", cls, args, tuple(kwargs.items()))
@@ -207,6 +216,20 @@ class _Forward:
         return _ask(owner, "getattr", owner if instance is None else instance, self._name)
 
 
+class _Above:
+    """What a class that the tests derive inherits from the program's under a name; so ``super()`` finds it, too."""
+
+    def __init__(self, name: str):
+        self._name, self.kind = name, None
+
+    def __get__(self, instance, owner=None):
+        value = owner if instance is None else instance
+        heirs = owner.__mro__[: owner.__mro__.index(self.kind) + 1]
+        if any(self._name in vars(heir) for heir in heirs):  # overridden: somebody asks for what is above
+            return _ask(owner, "above", self.kind, value, self._name)
+        return _ask(owner, "getattr", value, self._name)
+
+
 class _Fields:
     """The fields of a data class, as ``dataclasses`` looks for them: their names are the program's."""
 
@@ -276,6 +299,7 @@ class Outside(Border):
         self.tainted: set[int] = set()
         self._guests: set[int] = set()
         self._stand_ins: dict[type, type] = {}
+        self._own: dict[type, list[str]] = {}  # of mirrored classes, the names that the program's class defines
 
     # -- in: what the program says is only believed as far as it builds something harmless -----------------------
 
@@ -355,6 +379,35 @@ class Outside(Border):
         kind = type.__new__(Mirror, name, tuple(concrete), space)
         for base in abstract:
             base.register(kind)
+        self._own[kind] = own
+        return kind
+
+    def derived(self, name: str, bases: tuple[type, ...], space: dict, options: dict) -> type:
+        """A class of the tests with bases of the program's, which has a class of its own over there.
+
+        Its methods stay here. Between it and its bases is a layer through which ``super()`` asks the program.
+
+        Raises:
+            TypeError: it has a base or a member that cannot be there.
+        """
+        if not all(isinstance(base, Mirror) or _library_name(base) for base in bases):
+            raise cannot_carry(name, ", of which not all bases are the program's")
+        if "__new__" in space:
+            raise cannot_carry(name, ", which makes its objects itself")
+        known = (*_BEHIND_ITSELF, *_OF_EACH_CLASS)
+        own = {key for base in bases for kind in base.__mro__ for key in self._own.get(kind, ())}
+        above = {key for key in own if not key.startswith("__") or key in space} - set(known)
+        layer = {key: _Above(key) for key in above | {"__init__"}}
+        between = type.__new__(Mirror, name, bases, {_BORDER: self, "__slots__": (), **layer})
+        kind = type.__new__(Mirror, name, (between,), space)
+        for one in layer.values():
+            one.kind = kind
+        members = [
+            (key, *_member(name, item))
+            for key, item in space.items()
+            if key not in _OF_EACH_CLASS and not (key == "__slots__" and not item)
+        ]
+        self.ask("derive", self.keep(kind), name, bases, members, tuple(options.items()))
         return kind
 
     def _enumeration(self, name: str, bases: list[type], own: list[str], members: list) -> type:
@@ -412,9 +465,7 @@ class Outside(Border):
             return {"function": name}
         what = self._guest_kind(value)
         if what is None:
-            derived = isinstance(value, Mirror)
-            why = ", which the tests derive from a class of the program" if derived else ""
-            raise cannot_carry(value.__name__ if derived else type(value).__name__, why)
+            raise cannot_carry(type(value).__name__)
         number = self.keep(value)
         self._guests.add(number)
         return {"guest": [number, getattr(value, "__name__", type(value).__name__), what]}
@@ -454,7 +505,7 @@ class Outside(Border):
 
 
 # Objects of the library that the tests may lend to the program: all that these can do is of no harm here.
-_LENT = frozenset([re.Match, io.StringIO, io.BytesIO, random.Random, types.SimpleNamespace])
+_LENT = frozenset([re.Match, io.StringIO, io.BytesIO, random.Random, types.SimpleNamespace, collections.ChainMap])
 
 
 def _may_be_asked_for(name: object) -> bool:
@@ -492,6 +543,24 @@ def _attributes(own: list[str], holds_data: bool) -> dict:
     if "__missing__" in names:
         specials["__getitem__"] = _SPECIALS["__getitem__"]
     return specials | {name: _Forward(name) for name in names - _COMPARING if not name.startswith("__")}
+
+
+# Entries of every class, which say nothing about it that the program needs.
+_OF_EACH_CLASS = frozenset(
+    "__module__ __qualname__ __doc__ __classcell__ __firstlineno__ __static_attributes__ __annotations__ __annotate__ "
+    "__annotate_func__ __annotations_cache__ __orig_bases__".split()
+)
+
+
+def _member(name: str, item: object) -> tuple:
+    """A member of a class as its kind and what is in it."""
+    if isinstance(item, (staticmethod, classmethod)):
+        return type(item).__name__, item.__func__
+    if type(item) is property:
+        return "property", item.fget, item.fset, item.fdel
+    if hasattr(type(item), "__get__") and not isinstance(item, types.FunctionType):
+        raise cannot_carry(name, f", with a {type(item).__name__} in it")
+    return "", item
 
 
 def _library_type(module: str, name: str) -> type:

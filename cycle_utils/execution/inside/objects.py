@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import operator
 import sys
+import types
 
 import border
 import plain
@@ -105,7 +106,18 @@ class Inside(border.Border):
         """What the judge asks for: one of the operations below, or the value of a global name."""
         if what == "name":
             return self._space[arguments[0]]
+        if what == "derive":
+            return self._derive(*arguments)
         return OPERATIONS[what](*arguments)
+
+
+    def _derive(self, number: int, name: str, bases: tuple, members: list, options: tuple) -> None:
+        """Make the class that the tests derive from one of the program's; its methods are the tests'."""
+        space = {key: _MEMBERS[how](*parts) for key, how, *parts in members}
+        self.keep(types.new_class(name, bases, dict(options), lambda made: made.update(space)), number)
+
+
+_MEMBERS = {"": lambda item: item, "staticmethod": staticmethod, "classmethod": classmethod, "property": property}
 
 
 def raised(module: str, name: str, args: list) -> BaseException:
@@ -190,6 +202,7 @@ OPERATIONS = {
     "setattr": setattr,
     "delattr": delattr,
     "attributes": _attributes,
+    "above": lambda kind, value, name: getattr(super(kind, value), name),
     "send": lambda generator, value: generator.send(value),
     "throw": lambda generator, error: generator.throw(error),
     "close": lambda generator: generator.close(),
