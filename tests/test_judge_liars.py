@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import random
+import re
+from types import SimpleNamespace
 
 import pytest
 from hostile.programs import LIARS
 
 from cycle_utils.execution import Judge
+from cycle_utils.execution.inside import plain
 from cycle_utils.execution.isolation import descendants
+from cycle_utils.execution.mirror import Outside
 from cycle_utils.problems import Problem
 
 HONEST = (Problem("honest", "", "f", ["assert f(2) == 5"]), "def f(x):\n    return x * x + 1\n# {}")
@@ -51,3 +57,19 @@ def test_feedback_speaks_of_the_program_and_not_of_the_judge(judged):
 
 def test_what_cannot_be_carried_is_named_in_the_programs_terms(judged):
     assert "the judge cannot carry a value of type Sly" in judged[0]["starts with everything"].feedback()
+
+
+@pytest.mark.parametrize("value", [io.StringIO("x"), re.match("a", "a"), random.Random(1), SimpleNamespace(a=1)])
+def test_of_a_lent_object_nothing_is_given_but_what_it_is_lent_for(value):
+    border = Outside(ask=None, space={"__name__": "tests"})
+    (number, _, _) = plain.encode(value, border)["guest"]
+    assert border.serve(number, "str", []) == str(value)
+    for what, *arguments in (
+        ("getattr", "__class__"),
+        ("getattr", "__init__"),
+        ("setattr", "__class__", int),
+        ("getattr", 1),
+        ("eval", "1"),
+    ):
+        with pytest.raises(ValueError, match="not to be asked"):
+            border.serve(number, what, arguments)

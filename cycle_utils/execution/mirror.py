@@ -546,10 +546,11 @@ def _attributes(own: list[str], holds_data: bool) -> dict:
 
 
 # Entries of every class, which say nothing about it that the program needs.
-_OF_EACH_CLASS = frozenset(
+_IN_EACH_CLASS = (
     "__module__ __qualname__ __doc__ __classcell__ __firstlineno__ __static_attributes__ __annotations__ __annotate__ "
-    "__annotate_func__ __annotations_cache__ __orig_bases__".split()
+    "__annotate_func__ __annotations_cache__ __orig_bases__"
 )
+_OF_EACH_CLASS = frozenset(_IN_EACH_CLASS.split())
 
 
 def _member(name: str, item: object) -> tuple:

@@ -14,11 +14,11 @@ if __package__:  # on the judge's side; the candidate's has these files at the t
 else:
     import plain
 
-# What may be asked of an object that the tests lend to the program: besides its attributes, these, by operator's names.
-_BINARY = "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift".split()
-_COMPARISONS = "eq ne lt le gt ge".split()
-LENT_OPERATORS = tuple(_BINARY + [f"i{name}".rstrip("_") for name in _BINARY] + _COMPARISONS)
-LENT_REVERSED = tuple(_BINARY)
+# What may be asked of an object that the tests lend to the program, besides its attributes: by the names in operator.
+_BINARY = "add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift"
+LENT_REVERSED = tuple(_BINARY.split())
+_IN_PLACE = (f"i{name}".rstrip("_") for name in LENT_REVERSED)
+LENT_OPERATORS = (*LENT_REVERSED, *_IN_PLACE, "eq", "ne", "lt", "le", "gt", "ge")
 SHARED_ITEMS = 2_000  # in all containers that are watched for changes; beyond, the oldest are dropped
 
 

@@ -110,7 +110,6 @@ class Inside(border.Border):
             return self._derive(*arguments)
         return OPERATIONS[what](*arguments)
 
-
     def _derive(self, number: int, name: str, bases: tuple, members: list, options: tuple) -> None:
         """Make the class that the tests derive from one of the program's; its methods are the tests'."""
         space = {key: _MEMBERS[how](*parts) for key, how, *parts in members}
@@ -256,9 +255,12 @@ def _guest_object(ask_back, number: int, name: str):
     return Guest()
 
 
+_ASKED_OF_LENT = (
+    "len iter next getitem setitem delitem str repr call bool contains format abs round int float hash reversed neg "
+    "pos invert enter exit"
+)
 _LENT_SPECIALS = (
-    *"len iter next getitem setitem delitem str repr call bool contains format abs round int float hash reversed".split(),
-    *"neg pos invert enter exit".split(),
+    *_ASKED_OF_LENT.split(),
     *border.LENT_OPERATORS,
     *(f"r{name}" for name in border.LENT_REVERSED),
 )

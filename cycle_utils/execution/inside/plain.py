@@ -34,7 +34,7 @@ MUTABLE = frozenset([list, set, dict, OrderedDict, Counter, defaultdict, deque, 
 _ITERATORS = frozenset(type(iter(x)) for x in ([], (), "", "é", b"", {}, set(), range(0), range(1 << 70), {}.values()))
 _SINGLETONS = {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}
 
-# Library types and functions that cross by their names. None of them does anything when it is called but make a value.
+# Library types and functions that cross by their names. None does anything when it is called but make a value.
 _KNOWN = {
     "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple "
     "abs all any ascii bin callable chr divmod enumerate filter hex iter len map max min next oct ord pow repr reversed "
