@@ -37,8 +37,8 @@ _SINGLETONS = {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}
 # Library types and functions that cross by their names. None does anything when it is called but make a value.
 _KNOWN = {
     "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple "
-    "abs all any ascii bin callable chr divmod enumerate filter hex iter len map max min next oct ord pow repr reversed "
-    "round sorted sum zip",
+    "abs all any ascii bin callable chr divmod enumerate filter hex iter len map max min next oct ord pow repr "
+    "reversed round sorted sum zip",
     "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque",
     "collections.abc": "AsyncGenerator AsyncIterable AsyncIterator Awaitable Callable Collection Container Coroutine "
     "Generator Hashable ItemsView Iterable Iterator KeysView Mapping MappingView MutableMapping MutableSequence "
