@@ -105,6 +105,12 @@ class Kept:
     def __delattr__(self, name):
         _ask(type(self), "delattr", self, name)
 
+    def __copy__(self):
+        return _unary("copy")(self)
+
+    def __deepcopy__(self, memo):
+        return _unary("deepcopy")(self)
+
 
 def _ask(mirror: type, what: str, *arguments: object) -> object:
     return type.__getattribute__(mirror, _BORDER).ask(what, *arguments)
@@ -476,7 +482,7 @@ class Outside(Border):
             return "function" if value.__globals__ is self._space else None
         if isinstance(value, types.BuiltinMethodType):
             return "function" if type(value.__self__) in plain.MUTABLE | _LENT else None
-        if isinstance(value, functools.partial):
+        if isinstance(value, _CALLABLE):
             return "function"
         if is_mirrored(value):
             return None
@@ -504,6 +510,7 @@ class Outside(Border):
         return _SERVICES[what](value, *arguments)
 
 
+_CALLABLE = (functools.partial, operator.itemgetter, operator.attrgetter, operator.methodcaller)
 # Objects of the library that the tests may lend to the program: all that these can do is of no harm here.
 _LENT = frozenset([re.Match, io.StringIO, io.BytesIO, random.Random, types.SimpleNamespace, collections.ChainMap])
 

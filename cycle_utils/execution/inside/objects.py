@@ -208,6 +208,8 @@ OPERATIONS = {
     "start": _start,
     "finish": _finish,
     "anext": _finish_next,
+    "copy": lambda value: __import__("copy").copy(value),
+    "deepcopy": lambda value: __import__("copy").deepcopy(value),
     "equal": lambda left, right: left == right,
     **{name: getattr(builtins, name) for name in _BUILTINS.split()},
     **{name: getattr(operator, name) for name in _OPERATORS.split()},
